@@ -1,0 +1,612 @@
+//! The configuration as validated: services in order, times, and what is left
+//! of each when the worst comes. Flags win over `DRAINIT_*` variables, these
+//! over the platform's defaults.
+//!
+//! What has to be looked up on the machine comes through [`Host`], so that all
+//! of this can be tested without one.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use crate::cli::Cli;
+use crate::exit::Failure;
+use crate::machine::ServiceId;
+use crate::preset::{Kind, Preset, has_daemon_directive, php_fpm_rank};
+use crate::signal::{Rewrite, Signal};
+use crate::words;
+
+/// The drain marker's default place: a writable tmpfs in a default container,
+/// also on a read-only root and for other users, and fresh after a restart.
+pub const DEFAULT_MARKER: &str = "/dev/shm/drainit.draining";
+
+/// How long a service that another one waits for may take to become ready.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What drainit is to do.
+#[derive(Debug)]
+pub struct Config {
+    /// In the order of starting.
+    pub services: Vec<ServiceConfig>,
+    /// How long to serve on after the stop request.
+    pub delay: Duration,
+    /// From the stop request to the runtime's SIGKILL.
+    pub grace_period: Duration,
+    /// Where the defaults come from.
+    pub platform: &'static Platform,
+    /// What takes the place of a signal when it comes in.
+    pub rewrites: Vec<Rewrite>,
+    /// The drain marker.
+    pub marker: Marker,
+    /// How to write the log.
+    pub log_format: LogFormat,
+    /// How much to write.
+    pub log_level: LevelFilter,
+}
+
+/// A service as configured.
+#[derive(Debug)]
+pub struct ServiceConfig {
+    /// What it is called.
+    pub name: String,
+    /// The file to execute, looked up.
+    pub program: PathBuf,
+    /// The command's words; the first is as it was given.
+    pub command: Vec<OsString>,
+    /// By the service's name or by its command's base name.
+    pub preset: Option<&'static Preset>,
+    /// What its own main process gets: a preset's signal only if that process
+    /// is the preset, not a wrapper around it.
+    pub stop: Signal,
+    /// `stop` was given: it goes to the main process, whatever that is.
+    pub stop_is_given: bool,
+    /// Starts when these are ready, and stops before them.
+    pub after: Vec<ServiceId>,
+    /// When it is ready.
+    pub ready: Readiness,
+    /// How long it may take, if another one waits for it.
+    pub start_timeout: Duration,
+    /// Set the empty variable `NGINX`, which keeps an nginx in the foreground
+    /// whatever its configuration says.
+    pub in_foreground_by_variable: bool,
+}
+
+/// When a service counts as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// As soon as it was started.
+    None,
+    /// When it listens.
+    Listen,
+}
+
+/// Whether and where there is a drain marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// Nowhere.
+    None,
+    /// At its default place, if an nginx runs.
+    Default,
+    /// There.
+    At(PathBuf),
+}
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// Where we run, as far as it decides the defaults.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// Its name.
+    pub name: &'static str,
+    /// The variable that tells it.
+    variable: &'static str,
+    grace_period: Duration,
+    delay: Duration,
+    /// Its stop signal is SIGINT.
+    pub interrupt_stops: bool,
+}
+
+const fn platform(name: &'static str, variable: &'static str, grace: u64, delay: u64) -> Platform {
+    Platform {
+        name,
+        variable,
+        grace_period: Duration::from_secs(grace),
+        delay: Duration::from_secs(delay),
+        interrupt_stops: false,
+    }
+}
+
+/// In the order of asking: Cloud Run is made of Kubernetes' parts.
+static PLATFORMS: [Platform; 5] = [
+    platform("Cloud Run", "K_SERVICE", 10, 0),
+    platform("Kubernetes", "KUBERNETES_SERVICE_HOST", 30, 5),
+    platform("ECS", "ECS_CONTAINER_METADATA_URI_V4", 30, 5),
+    platform("Nomad", "NOMAD_ALLOC_ID", 5, 1),
+    Platform {
+        interrupt_stops: true,
+        ..platform("Fly", "FLY_APP_NAME", 5, 1)
+    },
+];
+
+/// Docker, Podman, and all else.
+static DOCKER: Platform = platform("Docker", "", 10, 2);
+
+impl Platform {
+    /// Docker, Podman, and all else.
+    pub fn docker() -> &'static Self {
+        &DOCKER
+    }
+}
+
+/// What has to be looked up on the machine.
+pub struct Host<'a> {
+    /// An environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The file that a command's first word names: as a path, or in `PATH`,
+    /// or, if asked so, in the system's `sbin` directories.
+    pub find: &'a dyn Fn(&OsStr, SearchSbin) -> Result<PathBuf, Failure>,
+    /// The names of all files in `PATH` and the `sbin` directories that begin
+    /// with `php-fpm`.
+    pub php_fpms: &'a dyn Fn() -> Vec<String>,
+}
+
+/// Whether the `sbin` directories are searched, too: for presets, which live
+/// there, but not for a command, which is found as a shell finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchSbin {
+    /// They are.
+    Yes,
+    /// They aren't.
+    No,
+}
+
+impl Host<'_> {
+    /// A variable of ours; an empty one is unset.
+    fn given(&self, name: &'static str) -> Result<Option<Given>, Error> {
+        let value = (self.variable)(name).filter(|value| !value.is_empty());
+        value
+            .map(|value| match value.into_string() {
+                Ok(text) => Ok(Given { from: name, text }),
+                Err(_) => Err(usage(format!("{name}: is not UTF-8"))),
+            })
+            .transpose()
+    }
+
+    /// A flag, or its variable.
+    fn option(
+        &self,
+        from: &'static str,
+        flag: Option<String>,
+        name: &'static str,
+    ) -> Result<Option<Given>, Error> {
+        match flag {
+            Some(text) => Ok(Some(Given { from, text })),
+            None => self.given(name),
+        }
+    }
+}
+
+impl Marker {
+    /// By the flag or its variable.
+    pub fn resolve(flag: Option<String>, host: &Host) -> Result<Self, Error> {
+        match host.option("--marker", flag, "DRAINIT_MARKER")? {
+            Some(given) => given.parse(marker_place),
+            None => Ok(Self::Default),
+        }
+    }
+
+    /// Where it is to be, if there is to be one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Default => Some(Path::new(DEFAULT_MARKER)),
+            Self::At(path) => Some(path),
+        }
+    }
+}
+
+/// What is wrong, in one line, and the exit code for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The exit code.
+    pub failure: Failure,
+    /// What, where, and what would be right.
+    pub message: String,
+}
+
+fn usage(message: String) -> Error {
+    Error {
+        failure: Failure::Usage,
+        message,
+    }
+}
+
+/// A value, and where it came from.
+struct Given {
+    from: &'static str,
+    text: String,
+}
+
+impl Given {
+    fn parse<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        parse(&self.text).map_err(|what| usage(format!("{}: {what}", self.from)))
+    }
+}
+
+impl Config {
+    /// Makes sense of the command line and the environment.
+    pub fn resolve(cli: Cli, host: &Host) -> Result<Self, Error> {
+        let platform = PLATFORMS
+            .iter()
+            .find(|platform| (host.variable)(platform.variable).is_some_and(|v| !v.is_empty()))
+            .unwrap_or(&DOCKER);
+        let grace_period =
+            host.option("--grace-period", cli.grace_period, "DRAINIT_GRACE_PERIOD")?;
+        let delay = host.option("--delay", cli.delay, "DRAINIT_DELAY")?;
+        let stop_signal = host.option("--stop-signal", cli.stop_signal, "DRAINIT_STOP_SIGNAL")?;
+        let log_format = host.option("--log-format", cli.log_format, "DRAINIT_LOG_FORMAT")?;
+        let log_level = host.option("--log-level", cli.log_level, "DRAINIT_LOG_LEVEL")?;
+        let listed = |from: &'static str, flags: Vec<String>, name: &'static str| {
+            if !flags.is_empty() {
+                return Ok(flags
+                    .into_iter()
+                    .map(|text| Given { from, text })
+                    .collect::<Vec<_>>());
+            }
+            let lines = host
+                .given(name)?
+                .map_or_else(String::new, |given| given.text);
+            let given = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+            Ok(given
+                .map(|line| Given {
+                    from: name,
+                    text: line.to_owned(),
+                })
+                .collect())
+        };
+        let rewrites = listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
+            .iter()
+            .map(|given| given.parse(str::parse))
+            .collect::<Result<_, _>>()?;
+
+        let services = if cli.command.is_empty() {
+            let services = listed("--service", cli.services, "DRAINIT_SERVICES")?;
+            if services.is_empty() {
+                installed(host)?
+            } else {
+                named(&services, host)?
+            }
+        } else if cli.services.is_empty() {
+            vec![single(cli.command, host)?]
+        } else {
+            return Err(usage(format!(
+                "there are a --service and a command, {}: give one or the other",
+                Path::new(&cli.command.join(OsStr::new(" "))).display()
+            )));
+        };
+
+        let mut config = Self {
+            services,
+            delay: Duration::ZERO,
+            grace_period: match &grace_period {
+                Some(given) => given.parse(duration)?,
+                None => platform.grace_period,
+            },
+            platform,
+            rewrites,
+            marker: Marker::resolve(cli.marker, host)?,
+            log_format: log_format.map_or(Ok(LogFormat::Text), |given| given.parse(format))?,
+            log_level: log_level.map_or(Ok(LevelFilter::Info), |given| given.parse(level))?,
+        };
+        if config.grace_period < Duration::from_millis(100) {
+            let from = grace_period.map_or("", |given| given.from);
+            return Err(usage(format!("{from}: a stop takes 100ms at least")));
+        }
+        if let Some(given) = stop_signal {
+            config.stop_by(&given)?;
+        }
+        config.delay = match &delay {
+            None => platform.delay.min(config.grace_period / 3),
+            Some(given) => {
+                let delay = given.parse(duration)?;
+                config.check_delay(delay, given.from, grace_period.is_none())?;
+                delay
+            }
+        };
+        Ok(config)
+    }
+
+    fn stop_by(&mut self, given: &Given) -> Result<(), Error> {
+        let signal = given.parse(str::parse)?;
+        match self.services.as_mut_slice() {
+            [only] => {
+                only.stop = signal;
+                only.stop_is_given = true;
+                Ok(())
+            }
+            services => Err(usage(format!(
+                "{}: {signal} is meant for which of {} services? It goes with one alone",
+                given.from,
+                services.len()
+            ))),
+        }
+    }
+
+    fn check_delay(
+        &self,
+        delay: Duration,
+        from: &str,
+        grace_period_is_default: bool,
+    ) -> Result<(), Error> {
+        let earliest = (0..self.services.len())
+            .map(|index| self.term_at(ServiceId(index)))
+            .min();
+        let earliest = earliest.unwrap_or_else(|| self.last_term_at());
+        if delay < earliest {
+            return Ok(());
+        }
+        let grace = if grace_period_is_default {
+            format!(
+                "{}'s {}; DRAINIT_GRACE_PERIOD says if yours is longer",
+                self.platform.name,
+                humantime::format_duration(self.grace_period)
+            )
+        } else {
+            humantime::format_duration(self.grace_period).to_string()
+        };
+        Err(usage(format!(
+            "{from}: {} leaves no time to drain: it must be below {}, the grace period being {grace}",
+            humantime::format_duration(delay),
+            humantime::format_duration(earliest),
+        )))
+    }
+
+    /// What is kept between our last steps and the runtime's SIGKILL.
+    pub fn margin(&self) -> Duration {
+        Duration::from_secs(1).min(self.grace_period / 10)
+    }
+
+    /// How many services, at most, stop one after the other once this one has.
+    fn outlived_by(&self, id: ServiceId) -> u32 {
+        let after = self
+            .services
+            .get(id.0)
+            .map_or(&[][..], |service| &service.after);
+        after
+            .iter()
+            .map(|before| 1 + self.outlived_by(*before))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// When what still runs of a service gets SIGTERM, after the stop request.
+    /// Each service that others outlive has its own time before theirs, so that
+    /// a stuck nginx leaves php-fpm time to drain.
+    pub fn term_at(&self, id: ServiceId) -> Duration {
+        let deepest = (0..self.services.len())
+            .map(|index| self.outlived_by(ServiceId(index)))
+            .max();
+        let step = match deepest {
+            None | Some(0) => Duration::ZERO,
+            Some(steps) => self.margin().min(self.grace_period / 4 / steps),
+        };
+        self.last_term_at()
+            .saturating_sub(step * self.outlived_by(id))
+    }
+
+    /// When the last service gets SIGTERM.
+    pub fn last_term_at(&self) -> Duration {
+        self.grace_period.saturating_sub(2 * self.margin())
+    }
+
+    /// When what still runs gets SIGKILL.
+    pub fn kill_at(&self) -> Duration {
+        self.grace_period.saturating_sub(self.margin())
+    }
+
+    /// When we exit, reaped or not.
+    pub fn exit_at(&self) -> Duration {
+        self.grace_period.saturating_sub(self.margin() / 2)
+    }
+}
+
+/// No argument: php-fpm and nginx, whichever are installed.
+fn installed(host: &Host) -> Result<Vec<ServiceConfig>, Error> {
+    let mut services = Vec::new();
+    for name in ["php-fpm", "nginx"] {
+        match by_name(name, host) {
+            Ok(service) => services.push(service),
+            Err(error) if error.failure == Failure::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if services.is_empty() {
+        return Err(usage(
+            "nothing to run: neither php-fpm (php-fpm, php-fpm8.4, php-fpm84, …) nor nginx is in \
+             PATH or an sbin directory; give a command, or --service NAME=COMMAND"
+                .to_owned(),
+        ));
+    }
+    Ok(in_order(services))
+}
+
+fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, Error> {
+    let mut services: Vec<ServiceConfig> = Vec::new();
+    for given in given {
+        let wrong = |what: String| usage(format!("{} {}: {what}", given.from, given.text));
+        let (name, command) = match given.text.split_once('=') {
+            Some((name, command)) => (name, Some(command)),
+            None => (given.text.as_str(), None),
+        };
+        if name.is_empty() {
+            return Err(wrong("the name is empty (NAME or NAME=COMMAND)".to_owned()));
+        }
+        if services.iter().any(|service| service.name == name) {
+            return Err(wrong(format!("there are two services of the name {name}")));
+        }
+        services.push(match command {
+            Some(line) => {
+                let words = words::split(line).map_err(wrong)?;
+                by_command(name, words.into_iter().map(OsString::from).collect(), host)?
+            }
+            None => match Preset::by_name(name) {
+                Some(preset) if preset.arguments.is_some() => by_name(name, host)?,
+                _ => {
+                    return Err(wrong(format!(
+                        "{name} is known only by a command: --service '{name}=COMMAND'"
+                    )));
+                }
+            },
+        });
+    }
+    Ok(in_order(services))
+}
+
+/// One command, as with tini.
+fn single(command: Vec<OsString>, host: &Host) -> Result<ServiceConfig, Error> {
+    let name = command
+        .first()
+        .map(|word| base_name(word))
+        .unwrap_or_default();
+    let service = by_command(&name, command, host)?;
+    // Nobody waits for it, and what it is may not be what it becomes.
+    Ok(ServiceConfig {
+        ready: service.ready,
+        ..service
+    })
+}
+
+/// Each after all before it.
+fn in_order(mut services: Vec<ServiceConfig>) -> Vec<ServiceConfig> {
+    for (index, service) in services.iter_mut().enumerate() {
+        service.after = (0..index).map(ServiceId).collect();
+    }
+    services
+}
+
+/// A preset by its name alone.
+fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
+    let preset = Preset::by_name(name);
+    let mut program = name.to_owned();
+    if name == "php-fpm" {
+        let newest = (host.php_fpms)()
+            .into_iter()
+            .filter_map(|file| Some((php_fpm_rank(&file)?, file)))
+            .max();
+        program = newest.map_or(program, |(_, file)| file);
+    }
+    let arguments = preset
+        .and_then(|preset| preset.arguments)
+        .unwrap_or_default();
+    let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
+    build(
+        name,
+        words.map(OsString::from).collect(),
+        SearchSbin::Yes,
+        host,
+    )
+}
+
+fn by_command(name: &str, command: Vec<OsString>, host: &Host) -> Result<ServiceConfig, Error> {
+    build(name, command, SearchSbin::No, host)
+}
+
+fn build(
+    name: &str,
+    mut command: Vec<OsString>,
+    sbin: SearchSbin,
+    host: &Host,
+) -> Result<ServiceConfig, Error> {
+    let Some(first) = command.first().filter(|word| !word.is_empty()) else {
+        return Err(usage(format!("{name}: the command is empty")));
+    };
+    let program = (host.find)(first, sbin).map_err(|failure| Error {
+        failure,
+        message: match failure {
+            Failure::NotExecutable => format!("{}: not executable", Path::new(first).display()),
+            _ => format!("{}: command not found", Path::new(first).display()),
+        },
+    })?;
+    let by_program = Preset::by_name(&base_name(first));
+    let preset = by_program.or_else(|| Preset::by_name(name));
+    let arguments: Vec<String> = command
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if by_program.is_some_and(|preset| preset.kind == Kind::Fpm) && !stays_in_foreground(&arguments)
+    {
+        command.push("-F".into());
+    }
+    Ok(ServiceConfig {
+        name: name.to_owned(),
+        program,
+        command,
+        preset,
+        stop: by_program.map_or(Signal::TERM, |preset| preset.stop),
+        stop_is_given: false,
+        after: Vec::new(),
+        ready: if preset.is_some() {
+            Readiness::Listen
+        } else {
+            Readiness::None
+        },
+        start_timeout: START_TIMEOUT,
+        in_foreground_by_variable: preset.is_some_and(Preset::is_nginx)
+            && !has_daemon_directive(&arguments),
+    })
+}
+
+fn base_name(word: &OsStr) -> String {
+    Path::new(word)
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// php-fpm(8): `-F`, or `--nodaemonize`.
+fn stays_in_foreground(arguments: &[String]) -> bool {
+    arguments
+        .iter()
+        .any(|argument| argument == "-F" || argument == "--nodaemonize")
+}
+
+/// As people write them: `5s`, `500ms`, `1m30s`, or bare seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let number: Result<f64, _> = text.parse();
+    match number {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    }
+    .ok_or_else(|| format!("'{text}' is no duration (5s, 500ms, 1m30s, or seconds)"))
+}
+
+fn marker_place(text: &str) -> Result<Marker, String> {
+    match text {
+        "none" => Ok(Marker::None),
+        path if path.starts_with('/') => Ok(Marker::At(PathBuf::from(path))),
+        _ => Err(format!("'{text}' is neither an absolute path nor none")),
+    }
+}
+
+fn format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is neither text nor json")),
+    }
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is none of off, error, warn, info, debug"))
+}

@@ -1,0 +1,73 @@
+//! The log: `env_logger` with our format and our standard error.
+//!
+//! A record's target says who it is about: a service, a signal, or drainit
+//! itself. The time in front counts from the start, and from the stop request
+//! once there was one: that is what a stop is read by.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter};
+
+use crate::config::LogFormat;
+use crate::report::{Line, json_string};
+use crate::sys::stderr::Stderr;
+
+/// Who a record is about that is about no service.
+pub const OURSELVES: &str = "drainit";
+
+/// The target of the report, whose text is JSON where the log is.
+pub const REPORT: &str = "report";
+
+/// Where the log's time is counted from, in microseconds after the start.
+static ZERO: AtomicU64 = AtomicU64::new(0);
+
+/// Writes the log from now on. `start` is when our own time began.
+pub fn init(format: LogFormat, level: LevelFilter, start: Instant) {
+    Builder::new()
+        .filter_level(level)
+        .target(Target::Pipe(Box::new(Stderr::open())))
+        .format(move |buffer, record| {
+            let zero = Duration::from_micros(ZERO.load(Ordering::Relaxed));
+            let elapsed = start.elapsed().saturating_sub(zero);
+            let what = match record.level() {
+                Level::Error => format!("error: {}", record.args()),
+                Level::Warn => format!("warning: {}", record.args()),
+                Level::Info | Level::Debug | Level::Trace => record.args().to_string(),
+            };
+            match format {
+                LogFormat::Text => {
+                    writeln!(
+                        buffer,
+                        "drainit: {}",
+                        Line::render(elapsed, record.target(), &what)
+                    )
+                }
+                LogFormat::Json => {
+                    let (key, value) = if record.target() == REPORT {
+                        ("report", what)
+                    } else {
+                        ("message", json_string(&record.args().to_string()))
+                    };
+                    writeln!(
+                        buffer,
+                        r#"{{"level":"{}","elapsed_s":{:.3},"source":{},"{key}":{value}}}"#,
+                        record.level().as_str().to_ascii_lowercase(),
+                        elapsed.as_secs_f64(),
+                        json_string(record.target()),
+                    )
+                }
+            }
+        })
+        .init();
+}
+
+/// Counts the log's time from here on.
+pub fn count_from(since_start: Duration) {
+    ZERO.store(
+        u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX),
+        Ordering::Relaxed,
+    );
+}

@@ -1,0 +1,60 @@
+//! drainit's command: arguments, logger, run, exit code. See the library.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use drainit::cli::{self, Stop, Subcommand};
+use drainit::config::{Config, Error, Host, Marker};
+use drainit::exit::Failure;
+use drainit::logger;
+use drainit::preset::nginx_snippet;
+use drainit::supervisor::Supervisor;
+use drainit::sys::{process, signals};
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    // First of all: PID 1 loses a signal that it has no handler for.
+    let (inherited, signals) = match signals::take_over() {
+        Ok(taken) => taken,
+        Err(error) => return fail(Failure::Usage, &format!("can't handle signals: {error}")),
+    };
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(Stop::Print(text)) => return print(&text),
+        Err(Stop::Wrong(line)) => return fail(Failure::Usage, &line),
+    };
+    let host = Host {
+        variable: &|name| std::env::var_os(name),
+        find: &process::find,
+        php_fpms: &|| process::programs_beginning_with("php-fpm"),
+    };
+    if let Some(Subcommand::NginxSnippet) = cli.subcommand {
+        return match Marker::resolve(cli.marker, &host) {
+            Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
+            Err(error) => fail(error.failure, &error.message),
+        };
+    }
+    let config = match Config::resolve(cli, &host) {
+        Ok(config) => config,
+        Err(Error { failure, message }) => return fail(failure, &message),
+    };
+    logger::init(config.log_format, config.log_level, start);
+    Supervisor::new(config, inherited, signals, start)
+        .run()
+        .into()
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Before the first spawn every mistake is fatal, with one line.
+fn fail(failure: Failure, message: &str) -> ExitCode {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(std::io::stderr(), "drainit: {message}");
+    failure.into()
+}

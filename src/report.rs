@@ -1,0 +1,396 @@
+//! What is said of a run: a record of it, the lines of its timeline, and the
+//! report when all is over. Pure: it watches the same events and actions as
+//! the core, and the shell writes what it returns.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::config::{Config, LogFormat};
+use crate::exit::{self, Failure, Status};
+use crate::machine::{Action, Event, Force, Layer, Scope, ServiceId, Timestamp};
+use crate::signal::Signal;
+
+/// What happened, as far as the exit code and the report need it.
+#[derive(Debug)]
+pub struct Record {
+    /// By [`ServiceId`].
+    pub services: Vec<ServiceRecord>,
+    /// What was forced upon presets that a script left behind.
+    pub rest_forced: Option<Force>,
+    /// How the first service ended that had not been asked to.
+    pub first_unasked: Option<Status>,
+    /// Orphans reaped.
+    pub orphans: u64,
+    /// What asked us to stop, if anybody did.
+    requested_by: Option<Signal>,
+    /// When stopping began.
+    since: Option<Timestamp>,
+    /// When the first service that listens was asked.
+    drained_from: Option<Timestamp>,
+}
+
+/// What happened to a service.
+#[derive(Debug)]
+pub struct ServiceRecord {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a preset, by its name, its program, or what it became.
+    pub is_preset: bool,
+    /// How its main process ended.
+    pub status: Option<Status>,
+    /// `Some` if it didn't become ready.
+    pub start_failed: Option<Failure>,
+    /// What was forced upon it.
+    pub forced: Option<Force>,
+    /// The signals that we sent its processes to stop them.
+    pub sent: Vec<Signal>,
+    asked_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+}
+
+/// One line of the timeline: who it is about, and what happened.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// A service, a signal, or `drainit`.
+    pub who: String,
+    /// What happened to it.
+    pub what: String,
+}
+
+impl Line {
+    /// As it is printed, so many seconds after the start or the stop request.
+    pub fn render(elapsed: Duration, who: &str, what: &str) -> String {
+        format!("{:>5.1} s  {who:<9} {what}", elapsed.as_secs_f64())
+    }
+}
+
+impl Record {
+    /// Of a run that is about to begin.
+    pub fn new(config: &Config) -> Self {
+        let services = config.services.iter().map(|service| ServiceRecord {
+            name: service.name.clone(),
+            is_preset: service.preset.is_some(),
+            status: None,
+            start_failed: None,
+            forced: None,
+            sent: Vec::new(),
+            asked_at: None,
+            ended_at: None,
+        });
+        Self {
+            services: services.collect(),
+            rest_forced: None,
+            first_unasked: None,
+            orphans: 0,
+            requested_by: None,
+            since: None,
+            drained_from: None,
+        }
+    }
+
+    fn name(&self, id: ServiceId) -> String {
+        self.services
+            .get(id.0)
+            .map_or_else(String::new, |service| service.name.clone())
+    }
+
+    fn line(&self, scope: Scope, what: impl Into<String>) -> Option<Line> {
+        let who = match scope {
+            Scope::Service(id) => self.name(id),
+            Scope::Rest => "orphans".to_owned(),
+        };
+        Some(Line {
+            who,
+            what: what.into(),
+        })
+    }
+
+    /// Takes note of a fact before the core is told of it; returns what is
+    /// worth saying of it.
+    pub fn event(&mut self, now: Timestamp, event: &Event, config: &Config) -> Option<Line> {
+        match *event {
+            Event::StopRequested(signal) => self.requested(now, signal, config.delay),
+            Event::Interrupted => self.requested(now, Signal::INT, Duration::ZERO),
+            Event::Exited(id, status) => {
+                let service = self.services.get_mut(id.0)?;
+                service.status = Some(status);
+                service.ended_at = Some(now);
+                self.line(Scope::Service(id), status.to_string())
+            }
+            Event::Remains(Scope::Service(id), remains) if remains.web || remains.fpm => {
+                self.services.get_mut(id.0)?.is_preset = true;
+                None
+            }
+            Event::AskRefused(scope) => self.line(
+                scope,
+                "its workers run as another user and may not be signalled: the master is asked, \
+                 which cuts their requests if process_control_timeout is 0",
+            ),
+            Event::ReloadRequested
+            | Event::ReopenRequested
+            | Event::Signalled(_)
+            | Event::SpawnRefused(_)
+            | Event::SpawnFailed(_)
+            | Event::Listens(..)
+            | Event::AskedGone(_)
+            | Event::Remains(..)
+            | Event::Unsent(_)
+            | Event::Tick => None,
+        }
+    }
+
+    fn requested(&mut self, now: Timestamp, signal: Signal, delay: Duration) -> Option<Line> {
+        let who = signal.to_string();
+        if self.requested_by.is_some() || self.since.is_some() {
+            self.requested_by.get_or_insert(signal);
+            return Some(Line {
+                who,
+                what: "stopping already".to_owned(),
+            });
+        }
+        self.requested_by = Some(signal);
+        self.since = Some(now);
+        let what = if delay.is_zero() {
+            "draining, without a delay".to_owned()
+        } else {
+            format!(
+                "lame duck: all that listens serves on for up to {}",
+                seconds(delay)
+            )
+        };
+        Some(Line { who, what })
+    }
+
+    /// Takes note of an order; returns what is worth saying of it.
+    pub fn action(&mut self, now: Timestamp, action: &Action) -> Option<Line> {
+        match *action {
+            Action::Ask(scope, layer) => {
+                if let Scope::Service(id) = scope {
+                    self.services.get_mut(id.0)?.asked_at.get_or_insert(now);
+                }
+                if matches!(layer, Layer::Web | Layer::Workers) {
+                    self.drained_from.get_or_insert(now);
+                }
+                None
+            }
+            Action::Force(scope, force) => {
+                let (forced, may_count) = match scope {
+                    Scope::Service(id) => {
+                        let service = self.services.get_mut(id.0)?;
+                        let runs = service.status.is_none();
+                        (&mut service.forced, runs)
+                    }
+                    Scope::Rest => (&mut self.rest_forced, false),
+                };
+                // SIGKILL to what an ended service left behind cuts nothing
+                // that was being drained.
+                if force == Force::Term || may_count || forced.is_some() {
+                    *forced = Some(force);
+                }
+                None
+            }
+            Action::StartFailed(id) => {
+                self.since.get_or_insert(now);
+                let service = self.services.get_mut(id.0)?;
+                service.start_failed.get_or_insert(Failure::NotReady);
+                let what = match service.status {
+                    Some(_) => "ended before it was ready; stopping",
+                    None => "was not ready in time; stopping",
+                };
+                self.line(Scope::Service(id), what)
+            }
+            Action::EndedUnasked(id) => {
+                self.since.get_or_insert(now);
+                let service = self.services.get_mut(id.0)?;
+                if self.first_unasked.is_none() {
+                    self.first_unasked = service.status;
+                }
+                (self.services.len() > 1)
+                    .then(|| self.line(Scope::Service(id), "ended unasked; stopping"))
+                    .flatten()
+            }
+            Action::Spawn(_)
+            | Action::Reload(_)
+            | Action::Reopen(_)
+            | Action::Forward(..)
+            | Action::WriteMarker
+            | Action::Exit => None,
+        }
+    }
+
+    /// Takes note of why a service's program can't be executed.
+    pub fn start_failed(&mut self, id: ServiceId, failure: Failure) {
+        if let Some(service) = self.services.get_mut(id.0) {
+            service.start_failed = Some(failure);
+        }
+    }
+
+    /// Takes note of a signal that was sent to stop a service's processes.
+    pub fn sent(&mut self, scope: Scope, signal: Signal) {
+        if let Scope::Service(id) = scope {
+            if let Some(service) = self.services.get_mut(id.0) {
+                if !service.sent.contains(&signal) {
+                    service.sent.push(signal);
+                }
+            }
+        }
+    }
+
+    /// The report.
+    pub fn report(&self, now: Timestamp, config: &Config) -> String {
+        match config.log_format {
+            LogFormat::Text => self.text(now, config),
+            LogFormat::Json => self.json(now),
+        }
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        Some(self.drained_from?.since(self.since?))
+    }
+
+    fn text(&self, now: Timestamp, config: &Config) -> String {
+        let mut text = match self.requested_by {
+            Some(signal) => format!("{signal}"),
+            None => "ended unasked".to_owned(),
+        };
+        if let Some(since) = self.since {
+            let _ = write!(text, ", took {}", seconds(now.since(since)));
+        }
+        if let (Some(_), Some(delay)) = (self.requested_by, self.delay()) {
+            let _ = write!(text, ", delay {}", seconds(delay));
+        }
+        for service in &self.services {
+            let _ = write!(text, "; {}", service.name);
+            if let Some(drained) = service.drained() {
+                let _ = write!(text, " drained {}", seconds(drained));
+            }
+            for signal in &service.sent {
+                let _ = write!(text, " {signal}");
+            }
+            match service.status {
+                Some(status) => {
+                    let _ = write!(text, " {status}");
+                }
+                None if service.asked_at.is_some() => text.push_str(" still running"),
+                None => text.push_str(" not started"),
+            }
+        }
+        let orphans = self.orphans;
+        let _ = write!(
+            text,
+            "; {orphans} orphans reaped; exit {}",
+            exit::code(self)
+        );
+        if self.services.iter().any(|service| service.forced.is_some())
+            || self.rest_forced.is_some()
+        {
+            let _ = write!(
+                text,
+                "; out of time: the grace period is taken to be {}: raise the runtime's and \
+                 DRAINIT_GRACE_PERIOD with it",
+                seconds(config.grace_period)
+            );
+        }
+        text
+    }
+
+    fn json(&self, now: Timestamp) -> String {
+        let number = |length: Option<Duration>| {
+            length.map_or_else(
+                || "null".to_owned(),
+                |length| format!("{:.3}", length.as_secs_f64()),
+            )
+        };
+        let services: Vec<String> = self
+            .services
+            .iter()
+            .map(|service| {
+                let sent: Vec<String> = service
+                    .sent
+                    .iter()
+                    .map(|signal| json_string(&signal.to_string()))
+                    .collect();
+                format!(
+                    r#"{{"name":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
+                    json_string(&service.name),
+                    number(service.drained()),
+                    sent.join(","),
+                    service
+                        .status
+                        .map_or("null".to_owned(), |s| json_string(&s.to_string())),
+                    service
+                        .status
+                        .map_or("null".to_owned(), |s| s.code().to_string()),
+                )
+            })
+            .collect();
+        format!(
+            r#"{{"requested_by":{},"took_s":{},"delay_s":{},"services":[{}],"orphans":{},"exit":{}}}"#,
+            self.requested_by
+                .map_or("null".to_owned(), |s| json_string(&s.to_string())),
+            number(self.since.map(|since| now.since(since))),
+            number(self.requested_by.and(self.delay())),
+            services.join(","),
+            self.orphans,
+            exit::code(self),
+        )
+    }
+}
+
+impl ServiceRecord {
+    /// From the moment that it was asked until its main process had gone.
+    fn drained(&self) -> Option<Duration> {
+        Some(self.ended_at?.since(self.asked_at?))
+    }
+}
+
+/// What is said where a layer was asked by that signal.
+pub fn asked(layer: Layer, signal: Signal) -> String {
+    match layer {
+        Layer::Web | Layer::Main => format!("<- {signal}"),
+        Layer::Workers => format!("workers <- {signal}"),
+        Layer::Masters => format!("master <- {signal}"),
+    }
+}
+
+/// What is said where a scope was forced.
+pub fn forced(force: Force) -> String {
+    match force {
+        Force::Term => "<- SIGTERM: out of time".to_owned(),
+        Force::Kill => "<- SIGKILL: out of time".to_owned(),
+    }
+}
+
+/// `5s` is written `5.0 s`.
+fn seconds(length: Duration) -> String {
+    format!("{:.1} s", length.as_secs_f64())
+}
+
+/// A string as JSON has it.
+pub fn json_string(text: &str) -> String {
+    let mut json = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::json_string;
+
+    #[test]
+    fn strings_are_escaped_for_json() {
+        assert_eq!(
+            json_string("a\"b\\c\nd\u{7f}é"),
+            r#""a\"b\\c\u000ad\u007fé""#
+        );
+    }
+}

@@ -1,0 +1,911 @@
+//! The shell around the core: one loop that learns facts and carries out
+//! orders, and the map from a service to its processes.
+//!
+//! Every wake asks the same questions in the same order: which signals came,
+//! which children ended, does anything hold that the core awaits, and has its
+//! deadline passed. Each answer is an event, and what the core orders upon it
+//! is carried out before the next question, so that no signal goes to a pid
+//! that was reaped in between. While serving nothing is awaited, and the loop
+//! sleeps.
+//!
+//! Nothing here is fatal once a service was started: what fails is logged,
+//! and the core goes on by its deadlines.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::config::{Config, Marker};
+use crate::exit;
+use crate::logger::{self, OURSELVES, REPORT};
+use crate::machine::{
+    Action, Condition, Event, Force, Layer, Listens, Machine, Remains, Scope, ServiceId, Timestamp,
+    Unsent,
+};
+use crate::preset::{Kind, Preset};
+use crate::report::{self, Line, Record};
+use crate::signal::{Meaning, Signal, Surroundings, meaning};
+use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
+use crate::sys::signals::{Inherited, Signals};
+use crate::sys::sockets;
+use crate::sys::tree::{self, Process};
+
+/// How soon a condition is looked at again that no descriptor tells of. The
+/// time doubles while the same conditions hold: a service that starts, or a
+/// leftover that ends, does so soon or late.
+const LOOK_FIRST: Duration = Duration::from_millis(10);
+
+/// The longest time between two looks.
+const LOOK_AT_MOST: Duration = Duration::from_millis(100);
+
+/// The main processes, for the panic hook alone.
+static MAINS: Mutex<Vec<(Pid, Signal)>> = Mutex::new(Vec::new());
+
+/// What runs the services. See the [module](self).
+#[derive(Debug)]
+pub struct Supervisor {
+    config: Rc<Config>,
+    machine: Machine,
+    record: Record,
+    start: Instant,
+    own_pid: Pid,
+    inherited: Inherited,
+    signals: Signals,
+    /// By [`ServiceId`].
+    mains: Vec<Main>,
+    /// Those whom the last order to ask asked, for each scope that has any.
+    asked: Vec<(Scope, Vec<Asked>)>,
+    /// waitpid(2) said that there is no child: nothing at all runs below us.
+    childless: bool,
+    /// Local ports that a service listened on.
+    ports: Vec<u16>,
+    /// What the kernel still had to send at the last look.
+    unsent: u64,
+    look_after: Duration,
+}
+
+/// A service's main process.
+#[derive(Debug, Default)]
+struct Main {
+    /// `Some` until it was reaped.
+    pid: Option<Pid>,
+    /// Its process group: its pid, also once it was reaped.
+    group: Option<Pid>,
+    /// The listening sockets that were there before it was started.
+    listeners_before: Vec<u64>,
+}
+
+/// A process that was asked to end and isn't our child.
+#[derive(Debug)]
+struct Asked {
+    process: Process,
+    /// `None` on a kernel without pidfds.
+    pidfd: Option<PidFd>,
+}
+
+impl Asked {
+    fn has_gone(&self) -> bool {
+        match &self.pidfd {
+            Some(pidfd) => process::is_readable(pidfd.as_fd()),
+            None => !self.process.runs(),
+        }
+    }
+}
+
+impl Supervisor {
+    /// A supervisor that has started nothing yet.
+    pub fn new(config: Config, inherited: Inherited, signals: Signals, start: Instant) -> Self {
+        let config = Rc::new(config);
+        Self {
+            machine: Machine::new(Rc::clone(&config)),
+            record: Record::new(&config),
+            start,
+            own_pid: Pid::own(),
+            inherited,
+            signals,
+            mains: config.services.iter().map(|_| Main::default()).collect(),
+            asked: Vec::new(),
+            childless: false,
+            ports: Vec::new(),
+            unsent: u64::MAX,
+            look_after: LOOK_FIRST,
+            config,
+        }
+    }
+
+    /// Runs the services until all is over; returns the exit code.
+    pub fn run(mut self) -> u8 {
+        self.introduce();
+        self.clear_marker();
+        end_in_panic_hook(self.config.last_term_at());
+        self.tell(Event::Tick);
+        while !self.machine.is_over() {
+            self.wait();
+            self.take_signals();
+            self.reap();
+            self.look();
+            if self
+                .machine
+                .deadline()
+                .is_some_and(|deadline| deadline <= self.now())
+            {
+                self.tell(Event::Tick);
+            }
+        }
+        // Zombies that came since the last look.
+        while let Reaped::Child(..) = process::reap() {
+            self.record.orphans += 1;
+        }
+        info!(target: REPORT, "{}", self.record.report(self.now(), &self.config));
+        exit::code(&self.record)
+    }
+
+    fn introduce(&self) {
+        let Config {
+            platform,
+            grace_period,
+            delay,
+            ..
+        } = &*self.config;
+        info!(
+            target: OURSELVES,
+            "{}: grace period {}, delay {} (defaults of {})",
+            env!("CARGO_PKG_VERSION"),
+            humantime::format_duration(*grace_period),
+            humantime::format_duration(*delay),
+            platform.name
+        );
+        if std::process::id() != 1 {
+            if let Err(error) = process::become_subreaper() {
+                warn!(target: OURSELVES, "orphans go to PID 1, unseen by us: {error}");
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.start.elapsed())
+    }
+
+    /// Tells the core a fact, and carries out what it orders; returns whether
+    /// it ordered anything.
+    fn tell(&mut self, event: Event) -> bool {
+        let mut ordered = false;
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.now();
+            let was_stopping = self.machine.stopping_since();
+            let mut lines: Vec<Line> = self
+                .record
+                .event(now, &event, &self.config)
+                .into_iter()
+                .collect();
+            let mut actions = Vec::new();
+            self.machine.handle(now, event, &mut actions);
+            ordered |= !actions.is_empty();
+            for action in actions {
+                lines.extend(self.record.action(now, &action));
+                self.perform(action, &mut events, &mut lines);
+            }
+            // Only now: writing may take time, acting must not wait for it.
+            if let (None, Some(since)) = (was_stopping, self.machine.stopping_since()) {
+                logger::count_from(since.0);
+            }
+            for line in lines {
+                info!(target: &line.who, "{}", line.what);
+            }
+        }
+        if ordered {
+            self.look_after = LOOK_FIRST;
+        }
+        ordered
+    }
+
+    /// Sleeps until something may have happened.
+    fn wait(&self) {
+        let mut timeout = self
+            .machine
+            .deadline()
+            .map(|deadline| deadline.since(self.now()));
+        let mut descriptors: Vec<BorrowedFd> = vec![self.signals.as_fd()];
+        for condition in self.machine.awaits() {
+            let told_by_descriptors = match condition {
+                Condition::AskedGone(scope) => {
+                    let asked = self.asked_of(scope);
+                    descriptors.extend(
+                        asked
+                            .iter()
+                            .filter_map(|asked| Some(asked.pidfd.as_ref()?.as_fd())),
+                    );
+                    asked.iter().all(|asked| asked.pidfd.is_some())
+                }
+                Condition::Listens(_) | Condition::Remains(_) | Condition::Flushed => false,
+            };
+            if !told_by_descriptors {
+                timeout = Some(timeout.unwrap_or(self.look_after).min(self.look_after));
+            }
+        }
+        process::wait(&descriptors, timeout);
+    }
+
+    fn take_signals(&mut self) {
+        for signal in self.signals.pending() {
+            let rewrite = self
+                .config
+                .rewrites
+                .iter()
+                .find(|rewrite| rewrite.from == signal);
+            let Some(signal) = rewrite.map_or(Some(signal), |rewrite| rewrite.to) else {
+                continue;
+            };
+            if signal == Signal::CHLD {
+                continue;
+            }
+            let event = match meaning(signal, self.surroundings(signal)) {
+                Meaning::Stop => Event::StopRequested(signal),
+                Meaning::Interrupt => Event::Interrupted,
+                Meaning::Reload => Event::ReloadRequested,
+                Meaning::Reopen => Event::ReopenRequested,
+                Meaning::Forward => Event::Signalled(signal),
+            };
+            self.tell(event);
+        }
+    }
+
+    /// Looked up only for the signals whose meaning depends on it.
+    fn surroundings(&self, signal: Signal) -> Surroundings {
+        let presets = |preset: fn(&Preset) -> bool| {
+            tree::below(self.own_pid)
+                .iter()
+                .any(|process| Preset::by_comm(&process.comm).is_some_and(preset))
+        };
+        Surroundings {
+            interrupt_stops: self.config.platform.interrupt_stops,
+            plain_command: signal == Signal::INT
+                && matches!(self.record.services.as_slice(), [only] if !only.is_preset)
+                && !presets(|_| true),
+            winch_stops: signal == Signal::WINCH
+                && presets(Preset::is_apache)
+                && !process::has_terminal(),
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match process::reap() {
+                Reaped::Child(pid, status) => {
+                    let main = self.mains.iter().position(|main| main.pid == Some(pid));
+                    match main {
+                        Some(index) => {
+                            if let Some(main) = self.mains.get_mut(index) {
+                                main.pid = None;
+                            }
+                            forget_main(pid);
+                            // Before the core is told, so that it is asked
+                            // about the tree as it is now.
+                            self.tell(Event::Exited(ServiceId(index), status));
+                        }
+                        None => self.record.orphans += 1,
+                    }
+                }
+                Reaped::Nothing => return,
+                Reaped::NoChildren => {
+                    self.childless = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Looks for what the core awaits, each condition once, and all of them
+    /// anew whenever the core has ordered something.
+    fn look(&mut self) {
+        let mut looked_at: Vec<Condition> = Vec::new();
+        while let Some(condition) = self
+            .machine
+            .awaits()
+            .into_iter()
+            .find(|condition| !looked_at.contains(condition))
+        {
+            looked_at.push(condition);
+            let event = match condition {
+                Condition::Listens(id) => self.look_whether_it_listens(id),
+                Condition::AskedGone(scope) => {
+                    let gone = self.asked_of(scope).iter().all(Asked::has_gone);
+                    gone.then_some(Event::AskedGone(scope))
+                }
+                Condition::Remains(scope) => Some(Event::Remains(scope, self.remains(scope))),
+                Condition::Flushed => self.look_whether_flushed(),
+            };
+            if event.is_some_and(|event| self.tell(event)) {
+                looked_at.clear();
+            }
+        }
+        self.look_after = (self.look_after * 2).min(LOOK_AT_MOST);
+    }
+
+    fn asked_of(&self, scope: Scope) -> &[Asked] {
+        self.asked
+            .iter()
+            .find(|(asked, _)| *asked == scope)
+            .map_or(&[], |(_, processes)| processes.as_slice())
+    }
+
+    /// The processes of a scope, zombies left out.
+    fn members(&self, scope: Scope) -> Vec<Process> {
+        if self.childless {
+            return Vec::new();
+        }
+        let all = tree::below(self.own_pid);
+        match scope {
+            Scope::Service(id) if self.mains.len() > 1 => self.members_of(id, &all),
+            // Whatever runs, the only service has started it.
+            Scope::Service(_) | Scope::Rest => all,
+        }
+    }
+
+    fn members_of(&self, id: ServiceId, all: &[Process]) -> Vec<Process> {
+        let Some(main) = self.mains.get(id.0) else {
+            return Vec::new();
+        };
+        let preset = self
+            .config
+            .services
+            .get(id.0)
+            .and_then(|service| service.preset);
+        let is_root = |process: &Process| {
+            if main.pid == Some(process.pid) || main.group.is_some() && process.group == main.group
+            {
+                return true;
+            }
+            // An orphan that no other service can have left. Only presets are
+            // told apart: the rest is swept at the end.
+            let is_orphan = process.parent == Some(self.own_pid)
+                && !self.mains.iter().any(|other| {
+                    other.pid == Some(process.pid)
+                        || other.group.is_some() && other.group == process.group
+                });
+            let heir = self
+                .config
+                .services
+                .iter()
+                .position(|service| service.preset == preset);
+            is_orphan
+                && preset.is_some()
+                && Preset::by_comm(&process.comm) == preset
+                && heir == Some(id.0)
+        };
+        let (mut members, others): (Vec<Process>, Vec<Process>) =
+            all.iter().cloned().partition(is_root);
+        let roots: Vec<Pid> = members.iter().map(|process| process.pid).collect();
+        members.extend(tree::descendants(&others, &roots));
+        members
+    }
+
+    /// What a process of that scope is to the scope's drain.
+    fn kind(&self, scope: Scope, process: &Process) -> Option<&'static Preset> {
+        if let Scope::Service(id) = scope {
+            if self
+                .config
+                .services
+                .get(id.0)
+                .is_some_and(|service| service.stop_is_given)
+            {
+                return None;
+            }
+        }
+        Preset::by_comm(&process.comm)
+    }
+
+    fn remains(&self, scope: Scope) -> Remains {
+        let mut remains = Remains::default();
+        for process in self.members(scope) {
+            match self.kind(scope, &process).map(|preset| preset.kind) {
+                Some(Kind::Web) => remains.web = true,
+                Some(Kind::Fpm) => remains.fpm = true,
+                None => remains.other = true,
+            }
+        }
+        remains
+    }
+
+    /// The masters of that kind: those whose parent is not of the kind itself.
+    fn masters(
+        &self,
+        scope: Scope,
+        members: &[Process],
+        kind: Kind,
+    ) -> Vec<(Process, &'static Preset)> {
+        let of_kind = |process: &Process| {
+            self.kind(scope, process)
+                .filter(|preset| preset.kind == kind)
+        };
+        let pids: Vec<Pid> = members
+            .iter()
+            .filter(|process| of_kind(process).is_some())
+            .map(|process| process.pid)
+            .collect();
+        members
+            .iter()
+            .filter(|process| !process.parent.is_some_and(|parent| pids.contains(&parent)))
+            .filter_map(|process| Some((process.clone(), of_kind(process)?)))
+            .collect()
+    }
+
+    fn look_whether_it_listens(&mut self, id: ServiceId) -> Option<Event> {
+        let listens = self.listens(id);
+        let starting = self.machine.stopping_since().is_none();
+        match listens {
+            Listens::Yes if starting => {
+                let who = self.name(id);
+                info!(target: &who, "ready");
+            }
+            Listens::Unknown => {
+                let who = self.name(id);
+                warn!(target: &who, "can't see whether it listens: neither its descriptors nor the \
+                      socket tables tell; it counts as listening");
+            }
+            Listens::No if starting => return None,
+            Listens::Yes | Listens::No => {}
+        }
+        Some(Event::Listens(id, listens))
+    }
+
+    fn listens(&mut self, id: ServiceId) -> Listens {
+        let members = self.members(Scope::Service(id));
+        let held: Vec<io::Result<Vec<u64>>> = members
+            .iter()
+            .map(|process| sockets::held_by(process.pid))
+            .collect();
+        // Where one has ended since, its descriptors can't be read either.
+        let readable = held
+            .iter()
+            .zip(&members)
+            .all(|(held, process)| held.is_ok() || !process.runs());
+        let inodes: Vec<u64> = held.into_iter().flatten().flatten().collect();
+        if readable && inodes.is_empty() {
+            return Listens::No;
+        }
+        let Ok(listeners) = sockets::listeners() else {
+            return Listens::Unknown;
+        };
+        let before = self
+            .mains
+            .get(id.0)
+            .map_or(&[][..], |main| &main.listeners_before);
+        let mine: Vec<_> = listeners
+            .iter()
+            .filter(|listener| {
+                inodes.contains(&listener.inode) || !readable && !before.contains(&listener.inode)
+            })
+            .collect();
+        let ports = mine.iter().filter_map(|listener| listener.port);
+        self.ports.extend(ports);
+        self.ports.sort_unstable();
+        self.ports.dedup();
+        match (mine.is_empty(), readable) {
+            (false, _) => Listens::Yes,
+            (true, true) => Listens::No,
+            (true, false) => Listens::Unknown,
+        }
+    }
+
+    fn look_whether_flushed(&mut self) -> Option<Event> {
+        let unsent = if self.ports.is_empty() {
+            0
+        } else {
+            sockets::unsent(&self.ports)
+        };
+        let before = std::mem::replace(&mut self.unsent, unsent);
+        match unsent {
+            0 => Some(Event::Unsent(Unsent::None)),
+            less if less < before => Some(Event::Unsent(Unsent::Shrunk)),
+            _ => None,
+        }
+    }
+
+    fn name(&self, id: ServiceId) -> String {
+        self.config
+            .services
+            .get(id.0)
+            .map_or_else(String::new, |service| service.name.clone())
+    }
+
+    /// Carries out an order. What comes of it at once is put behind `events`,
+    /// what is worth saying behind `lines`.
+    fn perform(&mut self, action: Action, events: &mut VecDeque<Event>, lines: &mut Vec<Line>) {
+        match action {
+            Action::Spawn(id) => self.spawn(id, events, lines),
+            Action::Reload(id) => self.pass_on(id, Signal::HUP, |preset| preset.reload, lines),
+            Action::Reopen(id) => self.pass_on(id, Signal::USR1, |preset| preset.reopen, lines),
+            Action::Forward(id, signal) => {
+                let members = self.members(Scope::Service(id));
+                if !members
+                    .iter()
+                    .any(|process| Preset::by_comm(&process.comm).is_some())
+                {
+                    self.signal_main(id, signal);
+                }
+            }
+            Action::WriteMarker => self.write_marker(),
+            Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
+            Action::Force(scope, force) => self.force(scope, force, lines),
+            Action::StartFailed(_) | Action::EndedUnasked(_) | Action::Exit => {}
+        }
+    }
+
+    fn spawn(&mut self, id: ServiceId, events: &mut VecDeque<Event>, lines: &mut Vec<Line>) {
+        let config = Rc::clone(&self.config);
+        let (Some(service), Some(main)) = (config.services.get(id.0), self.mains.get_mut(id.0))
+        else {
+            return;
+        };
+        let mut variables = HashMap::from([("DRAINIT_DELAY", "0")]);
+        if service.in_foreground_by_variable {
+            variables.insert("NGINX", "");
+        }
+        if service.preset.is_some() {
+            let listeners = sockets::listeners().unwrap_or_default();
+            main.listeners_before = listeners.iter().map(|listener| listener.inode).collect();
+        }
+        let program = Program {
+            file: &service.program,
+            command: &service.command,
+            variables: &variables,
+            foreground: service.preset.is_none()
+                && config.services.len() == 1
+                && process::owns_terminal(),
+        };
+        match process::spawn(&program, &self.inherited) {
+            Ok(pid) => {
+                self.childless = false;
+                main.pid = Some(pid);
+                main.group = Some(pid);
+                remember_main(pid, service.stop);
+                lines.push(Line {
+                    who: service.name.clone(),
+                    what: format!("started, pid {pid}"),
+                });
+            }
+            Err(SpawnError::Refused(error)) => {
+                warn!(target: &service.name, "can't be started now: {error}");
+                events.push_back(Event::SpawnRefused(id));
+            }
+            Err(SpawnError::Failed(failure, error)) => {
+                let file = service.program.display();
+                warn!(target: &service.name, "{file} can't be executed: {error}");
+                self.record.start_failed(id, failure);
+                events.push_back(Event::SpawnFailed(id));
+            }
+        }
+    }
+
+    /// Signals a process whose pid may be another's by now, unless it is our
+    /// child: a pid that we haven't reaped stays what it is.
+    fn signal(&self, process: &Process, signal: Signal) -> io::Result<Option<PidFd>> {
+        let result = if process.parent == Some(self.own_pid) {
+            process::kill(process.pid, signal).map(|()| None)
+        } else {
+            match PidFd::open(process.pid) {
+                Ok(pidfd) if process.runs() => pidfd.send(signal).map(|()| Some(pidfd)),
+                Ok(_) => Ok(None),
+                // A kernel without pidfds; a moment's risk is left.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && process.runs() => {
+                    process::kill(process.pid, signal).map(|()| None)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        match result {
+            // It went before we came: that is what the signal was for.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            result => result,
+        }
+    }
+
+    fn signal_all<'a>(&self, processes: impl IntoIterator<Item = &'a Process>, signal: Signal) {
+        for process in processes {
+            if let Err(error) = self.signal(process, signal) {
+                let Process { pid, comm, .. } = process;
+                warn!(target: OURSELVES, "{comm} (pid {pid}) can't be sent {signal}: {error}");
+            }
+        }
+    }
+
+    /// Signals a service's main process, if that wasn't reaped.
+    fn signal_main(&self, id: ServiceId, signal: Signal) {
+        let Some(pid) = self.mains.get(id.0).and_then(|main| main.pid) else {
+            return;
+        };
+        if let Err(error) = process::kill(pid, signal) {
+            let who = self.name(id);
+            warn!(target: &who, "can't be sent {signal}: {error}");
+        }
+    }
+
+    /// Reload or reopen, by each preset's own signal, or by the usual one where
+    /// there is none.
+    fn pass_on(
+        &self,
+        id: ServiceId,
+        usual: Signal,
+        own: fn(&Preset) -> Option<Signal>,
+        lines: &mut Vec<Line>,
+    ) {
+        let scope = Scope::Service(id);
+        let members = self.members(scope);
+        let mut presets = self.masters(scope, &members, Kind::Web);
+        presets.extend(self.masters(scope, &members, Kind::Fpm));
+        let mut say = |what: String| {
+            lines.push(Line {
+                who: self.name(id),
+                what,
+            })
+        };
+        if presets.is_empty() {
+            self.signal_main(id, usual);
+            say(format!("<- {usual}"));
+        }
+        for (process, preset) in presets {
+            match own(preset) {
+                Some(signal) => {
+                    self.signal_all([&process], signal);
+                    say(format!("<- {signal}"));
+                }
+                None if usual == Signal::HUP && preset.kind == Kind::Fpm => say(
+                    "not reloaded: SIGHUP would end it, and SIGUSR2 cut its requests".to_owned(),
+                ),
+                None => say(format!("has no signal for what {usual} asks")),
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        scope: Scope,
+        layer: Layer,
+        events: &mut VecDeque<Event>,
+        lines: &mut Vec<Line>,
+    ) {
+        let members = self.members(scope);
+        let targets: Vec<(Process, Signal)> = match layer {
+            Layer::Web => with_signal(self.masters(scope, &members, Kind::Web)),
+            Layer::Masters => with_signal(self.masters(scope, &members, Kind::Fpm)),
+            Layer::Workers => {
+                let masters = self.masters(scope, &members, Kind::Fpm);
+                let is_worker = |process: &Process| {
+                    masters
+                        .iter()
+                        .any(|(master, _)| process.parent == Some(master.pid))
+                        && Preset::by_comm(&process.comm).is_some_and(|p| p.kind == Kind::Fpm)
+                };
+                let workers = members.iter().filter(|process| is_worker(process));
+                workers
+                    .map(|process| (process.clone(), Signal::QUIT))
+                    .collect()
+            }
+            Layer::Main => self.last_targets(scope, members),
+        };
+        let mut asked = Vec::new();
+        let mut refused = 0;
+        for (process, signal) in &targets {
+            match self.signal(process, *signal) {
+                Ok(pidfd) => {
+                    self.record.sent(scope, *signal);
+                    let pidfd = pidfd.or_else(|| PidFd::open(process.pid).ok());
+                    asked.push(Asked {
+                        process: process.clone(),
+                        pidfd,
+                    });
+                }
+                Err(error) => {
+                    refused += 1;
+                    debug!(target: OURSELVES, "pid {}: {error}", process.pid);
+                }
+            }
+            // A stopped process would see the signal only when somebody
+            // continues it.
+            let _ = self.signal(process, Signal::CONT);
+        }
+        let mut signals: Vec<Signal> = targets.iter().map(|(_, signal)| *signal).collect();
+        signals.dedup();
+        let who = match scope {
+            Scope::Service(id) => self.name(id),
+            Scope::Rest => targets
+                .first()
+                .map_or_else(String::new, |(target, _)| target.comm.clone()),
+        };
+        if layer == Layer::Workers && refused > 0 {
+            events.push_back(Event::AskRefused(scope));
+        } else {
+            for signal in signals {
+                lines.push(Line {
+                    who: who.clone(),
+                    what: report::asked(layer, signal),
+                });
+            }
+            if refused > 0 {
+                warn!(target: &who, "{refused} of its processes may not be signalled");
+            }
+        }
+        self.asked.retain(|(other, _)| *other != scope);
+        self.asked.push((scope, asked));
+    }
+
+    /// The main process by its own signal; once that was reaped, all that is
+    /// left, by SIGTERM.
+    fn last_targets(&self, scope: Scope, members: Vec<Process>) -> Vec<(Process, Signal)> {
+        let main = match scope {
+            Scope::Service(id) => self.mains.get(id.0).and_then(|main| main.pid),
+            Scope::Rest => None,
+        };
+        let signal = match scope {
+            Scope::Service(id) if main.is_some() => self
+                .config
+                .services
+                .get(id.0)
+                .map_or(Signal::TERM, |service| service.stop),
+            Scope::Service(_) | Scope::Rest => Signal::TERM,
+        };
+        members
+            .into_iter()
+            .filter(|process| main.is_none_or(|main| process.pid == main))
+            .map(|process| (process, signal))
+            .collect()
+    }
+
+    fn force(&mut self, scope: Scope, force: Force, lines: &mut Vec<Line>) {
+        let members = self.members(scope);
+        let main = match scope {
+            Scope::Service(id) => self.mains.get(id.0),
+            Scope::Rest => None,
+        };
+        match force {
+            Force::Kill => {
+                // The group first: a process may fork while we go through them.
+                let group = main.and_then(|main| main.group);
+                if let Some(group) = group
+                    .filter(|group| members.iter().any(|process| process.group == Some(*group)))
+                {
+                    // All of them may have gone by now.
+                    let _ = process::kill_group(group, Signal::KILL);
+                }
+                self.signal_all(&members, Signal::KILL);
+                self.record.sent(scope, Signal::KILL);
+            }
+            Force::Term => {
+                let main = main.and_then(|main| main.pid);
+                let mut targets: Vec<Process> = [Kind::Web, Kind::Fpm]
+                    .into_iter()
+                    .flat_map(|kind| with_signal(self.masters(scope, &members, kind)))
+                    .map(|(process, _)| process)
+                    .collect();
+                let mains = members.iter().filter(|process| Some(process.pid) == main);
+                targets.extend(mains.cloned());
+                targets.sort_by_key(|process| process.pid);
+                targets.dedup();
+                if targets.is_empty() {
+                    targets = members;
+                }
+                self.signal_all(&targets, Signal::TERM);
+                self.signal_all(&targets, Signal::CONT);
+                self.record.sent(scope, Signal::TERM);
+            }
+        }
+        let who = match scope {
+            Scope::Service(id) => self.name(id),
+            Scope::Rest => OURSELVES.to_owned(),
+        };
+        lines.push(Line {
+            who,
+            what: report::forced(force),
+        });
+    }
+
+    /// At the start: what an earlier run left would have every response close
+    /// its connection.
+    fn clear_marker(&self) {
+        let Some(marker) = self.config.marker.path() else {
+            return;
+        };
+        let wanted = matches!(self.config.marker, Marker::At(_))
+            || self
+                .config
+                .services
+                .iter()
+                .any(|service| service.preset.is_some_and(Preset::is_nginx));
+        let removed = match fs::remove_file(marker) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
+        let directory = marker.parent().unwrap_or(marker);
+        if let Err(error) = removed.and_then(|()| process::may_write(directory)) {
+            if wanted {
+                warn!(target: OURSELVES, "the marker {} can't be made: {error}", marker.display());
+            }
+        }
+    }
+
+    fn write_marker(&self) {
+        let Some(marker) = self.config.marker.path() else {
+            return;
+        };
+        let is_nginx =
+            |process: &Process| Preset::by_comm(&process.comm).is_some_and(Preset::is_nginx);
+        if self.config.marker == Marker::Default && !tree::below(self.own_pid).iter().any(is_nginx)
+        {
+            return;
+        }
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .mode(0o644)
+            .open(marker);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                debug!(target: OURSELVES, "no marker {}: {error}", marker.display());
+            }
+            // There already: another drainit of this pod has made it.
+            _ => {}
+        }
+    }
+}
+
+fn with_signal(presets: Vec<(Process, &'static Preset)>) -> Vec<(Process, Signal)> {
+    presets
+        .into_iter()
+        .map(|(process, preset)| (process, preset.stop))
+        .collect()
+}
+
+fn remember_main(pid: Pid, stop: Signal) {
+    if let Ok(mut mains) = MAINS.lock() {
+        mains.push((pid, stop));
+    }
+}
+
+fn forget_main(pid: Pid) {
+    if let Ok(mut mains) = MAINS.lock() {
+        mains.retain(|(main, _)| *main != pid);
+    }
+}
+
+/// A panic should be impossible. If one happens all the same, the services are
+/// asked to stop, and killed when their time is over.
+fn end_in_panic_hook(patience: Duration) {
+    std::panic::set_hook(Box::new(move |panic| {
+        log::error!(target: OURSELVES, "{panic}; stopping all services");
+        // The panic may have come while it was held.
+        let mains = MAINS
+            .try_lock()
+            .map(|mains| mains.clone())
+            .unwrap_or_default();
+        last_resort(&mains, patience);
+        std::process::exit(101);
+    }));
+}
+
+fn last_resort(mains: &[(Pid, Signal)], patience: Duration) {
+    for (pid, stop) in mains {
+        // It may have gone.
+        let _ = process::kill(*pid, *stop);
+    }
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        match process::reap() {
+            Reaped::NoChildren => return,
+            Reaped::Child(..) => {}
+            Reaped::Nothing => process::wait(&[], Some(LOOK_FIRST)),
+        }
+    }
+    for (pid, _) in mains {
+        let _ = process::kill_group(*pid, Signal::KILL);
+    }
+}

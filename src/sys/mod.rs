@@ -1,0 +1,11 @@
+//! The only place that calls the kernel. Nothing here decides anything.
+//!
+//! Unsafe code is here alone, and only for what nix lacks: real-time signals
+//! (its `Signal` has none, so that its `waitpid` would lose a child killed by
+//! one), pidfds, and the moment between fork and exec.
+
+pub mod process;
+pub mod signals;
+pub mod sockets;
+pub mod stderr;
+pub mod tree;

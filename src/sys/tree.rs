@@ -1,0 +1,154 @@
+//! The process table, as /proc shows it: proc_pid_stat(5).
+
+use std::fs;
+
+use crate::sys::process::Pid;
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent's; `None` where that is outside our namespace.
+    pub parent: Option<Pid>,
+    /// Its process group's.
+    pub group: Option<Pid>,
+    /// What it has become: the name of its program, 15 characters at most.
+    pub comm: String,
+    /// When it started, in clock ticks since boot: with the pid it tells a
+    /// process from a later one that has the same pid.
+    pub started: u64,
+    /// Whether it has ended and only waits to be reaped.
+    pub is_zombie: bool,
+}
+
+impl Process {
+    /// The process that has this pid now.
+    pub fn read(pid: Pid) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(stat: &[u8]) -> Option<Self> {
+        // The name may hold anything, also blanks and parentheses.
+        let open = stat.iter().position(|byte| *byte == b'(')?;
+        let close = stat.iter().rposition(|byte| *byte == b')')?;
+        let number = std::str::from_utf8(stat.get(..open)?)
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        let mut fields = std::str::from_utf8(stat.get(close + 1..)?)
+            .ok()?
+            .split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some(Self {
+            pid: Pid::new(number)?,
+            parent: Pid::new(parent),
+            group: Pid::new(group),
+            comm: String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned(),
+            // Field 22 of the file.
+            started: fields.nth(16)?.parse().ok()?,
+            is_zombie: matches!(state, "Z" | "X"),
+        })
+    }
+
+    /// Whether this process is still there, and no zombie.
+    pub fn runs(&self) -> bool {
+        Self::read(self.pid)
+            .is_some_and(|process| process.started == self.started && !process.is_zombie)
+    }
+}
+
+/// Every process below `ancestor`, zombies left out.
+pub fn below(ancestor: Pid) -> Vec<Process> {
+    let all = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            Process::read(Pid::new(pid)?)
+        });
+    descendants(&all.collect::<Vec<_>>(), &[ancestor])
+        .into_iter()
+        .filter(|process| !process.is_zombie)
+        .collect()
+}
+
+/// Those of `processes` that descend from `ancestors`.
+pub fn descendants(processes: &[Process], ancestors: &[Pid]) -> Vec<Process> {
+    let mut known = ancestors.to_vec();
+    let mut found = Vec::new();
+    let mut rest: Vec<&Process> = processes.iter().collect();
+    loop {
+        let (children, others): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|process| process.parent.is_some_and(|parent| known.contains(&parent)));
+        if children.is_empty() {
+            return found;
+        }
+        known = children.iter().map(|process| process.pid).collect();
+        found.extend(children.into_iter().cloned());
+        rest = others;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = b"7 (a) (b c) S 1 5 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
+        let process = Process::parse(stat).unwrap();
+        assert_eq!(process.comm, "a) (b c");
+        assert_eq!(
+            (process.pid, process.parent, process.group),
+            (pid(7), Some(pid(1)), Some(pid(5)))
+        );
+        assert_eq!((process.started, process.is_zombie), (4711, false));
+        assert_eq!(Process::parse(b"7 (a"), None);
+    }
+
+    #[test]
+    fn our_own_process_is_found_and_what_has_gone_is_not() {
+        let own = Process::read(Pid::own()).unwrap();
+        assert!(own.runs());
+        assert!(
+            !Process {
+                started: own.started + 1,
+                ..own
+            }
+            .runs()
+        );
+    }
+
+    #[test]
+    fn descendants_are_those_of_any_depth() {
+        let process = |number, parent| Process {
+            pid: pid(number),
+            parent: Pid::new(parent),
+            group: None,
+            comm: String::new(),
+            started: 0,
+            is_zombie: false,
+        };
+        let all = [
+            process(1, 0),
+            process(9, 3),
+            process(3, 2),
+            process(2, 1),
+            process(4, 1),
+        ];
+        let found: Vec<Pid> = descendants(&all, &[pid(2)])
+            .into_iter()
+            .map(|process| process.pid)
+            .collect();
+        assert_eq!(found, [pid(3), pid(9)]);
+    }
+
+    fn pid(number: u32) -> Pid {
+        Pid::new(number).unwrap()
+    }
+}
