@@ -148,7 +148,10 @@ mod tests {
             .find(|l| l.port == Some(port))
             .unwrap();
         assert!(held.contains(&found.inode));
-        assert_eq!(found.user, Some(std::fs::metadata("/proc/self").unwrap().uid()));
+        assert_eq!(
+            found.user,
+            Some(std::fs::metadata("/proc/self").unwrap().uid())
+        );
     }
 
     #[test]
