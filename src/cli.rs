@@ -66,11 +66,7 @@ pub struct Cli {
     pub log_level: Option<String>,
 
     /// Run this one command, as with tini
-    #[arg(
-        value_name = "COMMAND",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub command: Vec<OsString>,
 
     /// What to do instead of running services
@@ -97,10 +93,16 @@ pub enum Stop {
 
 /// Reads the arguments; the first is our own name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
-    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
-        _ => Stop::Wrong(one_line(&error.to_string())),
-    })
+    Ok(Cli::try_parse_from(arguments)?)
+}
+
+impl From<clap::Error> for Stop {
+    fn from(error: clap::Error) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Print(error.to_string()),
+            _ => Self::Wrong(one_line(&error.to_string())),
+        }
+    }
 }
 
 /// Clap says what is wrong, then what would be right, then how to call us, in
