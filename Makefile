@@ -1,0 +1,43 @@
+# drainit: see README.md. Targets install what they need (Debian or Ubuntu).
+
+SHELL := /bin/sh
+IMAGE := drainit
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+ARCH := $(shell uname -m)
+DIST := dist/drainit-$(ARCH)-linux-musl
+
+# Sources of the binary.
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
+
+.PHONY: build dist demo test clean
+
+# A static binary with the toolchain at hand.
+build: dist/drainit
+
+dist/drainit: $(SOURCES)
+	@target=$$(rustc -vV | sed -n 's/^host: //p'); \
+	musl=$$(uname -m)-unknown-linux-musl; \
+	if rustup target list --installed 2>/dev/null | grep -qx $$musl; then target=$$musl; fi; \
+	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
+	    cargo build --locked --release --target $$target && \
+	mkdir -p dist && cp target/$$target/release/drainit $@ && ls -l $@
+
+# What users get: against musl, with std rebuilt for size, in Docker.
+dist: $(DIST)
+
+$(DIST): $(SOURCES) docker/Dockerfile docker/base-images
+	docker/base-images debian:trixie-slim
+	docker build --tag $(IMAGE) --file docker/Dockerfile .
+	mkdir -p dist
+	container=$$(docker create $(IMAGE)) && \
+	    docker cp $$container:/drainit $@.new; docker rm $$container >/dev/null; mv $@.new $@
+	touch $@ && ls -l $@
+
+demo: build
+	docker/demo
+
+test:
+	tests/run
+
+clean:
+	rm -rf dist target
