@@ -168,8 +168,9 @@ pub enum Action {
     Reopen(ServiceId),
     /// Pass a signal on to a service that is no preset.
     Forward(ServiceId, Signal),
-    /// Make the drain marker.
-    WriteMarker,
+    /// Take note: the stop that was asked for begins, with this delay. Where
+    /// there is one, make the drain marker.
+    BeginStop(Duration),
     /// Take note: this service didn't become ready, and so all stops.
     StartFailed(ServiceId),
     /// Take note: this service ended without having been asked to.
@@ -489,12 +490,10 @@ impl Machine {
                     Duration::ZERO
                 };
                 self.begin_stop(now, delay);
-                if !delay.is_zero() {
-                    actions.push(Action::WriteMarker);
-                }
+                actions.push(Action::BeginStop(delay));
             }
             Event::StopRequested(_) | Event::Tick => {}
-            Event::Interrupted => self.record_interrupt(now),
+            Event::Interrupted => self.record_interrupt(now, actions),
             Event::ReloadRequested => self.tell(actions, Action::Reload),
             Event::ReopenRequested => self.tell(actions, Action::Reopen),
             Event::Signalled(signal) => self.tell(actions, |id| Action::Forward(id, signal)),
@@ -548,8 +547,11 @@ impl Machine {
         }
     }
 
-    fn record_interrupt(&mut self, now: Timestamp) {
-        self.begin_stop(now, Duration::ZERO);
+    fn record_interrupt(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.stop.is_none() {
+            self.begin_stop(now, Duration::ZERO);
+            actions.push(Action::BeginStop(Duration::ZERO));
+        }
         let Some(stop) = &mut self.stop else { return };
         match stop.interrupted {
             None => stop.drain_at = stop.drain_at.min(now),
@@ -731,16 +733,42 @@ impl Machine {
             .all(|service| service.stage == Stage::Gone);
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
-            self.rest.term_at = stop.since + self.config.last_term_at();
-            self.force_what_is_late(now, stop, actions);
+            self.rest = self.new_drain(now, stop.since + self.config.last_term_at());
         }
         let flushed = match self.phase {
             Phase::Flushing { until } => now >= until || stop.hurried.is_some(),
             Phase::Services | Phase::Sweeping | Phase::Over => false,
         };
-        if flushed || now >= stop.since + self.config.exit_at() {
+        let late = now >= stop.since + self.config.exit_at();
+        if late {
+            self.kill_what_is_there(actions);
+        }
+        if late || flushed {
             self.phase = Phase::Over;
             actions.push(Action::Exit);
+        }
+    }
+
+    /// A drain that begins now and is to be over by then.
+    fn new_drain(&self, now: Timestamp, term_at: Timestamp) -> Drain {
+        // Who is asked this late has little time, but some.
+        let late = term_at + self.config.margin() / 2;
+        Drain {
+            term_at: if now < term_at { term_at } else { late },
+            ..Drain::NOT_BEGUN
+        }
+    }
+
+    /// At the end of our time: after a pause of the whole machine not all of it
+    /// may have been signalled.
+    fn kill_what_is_there(&mut self, actions: &mut Vec<Action>) {
+        for (index, service) in self.services.iter_mut().enumerate() {
+            if service.stage != Stage::Gone {
+                service.drain.end(Scope::Service(ServiceId(index)), actions);
+            }
+        }
+        if self.phase == Phase::Sweeping {
+            self.rest.end(Scope::Rest, actions);
         }
     }
 
@@ -795,20 +823,13 @@ impl Machine {
             let term_at = self.term_at(id, stop);
             let delay_is_over = now >= stop.drain_at || !self.is_listening(id);
             let turn = now >= term_at || delay_is_over && !self.is_held(id);
+            let drain = self.new_drain(now, term_at);
             let Some(service) = self.services.get_mut(index) else {
                 continue;
             };
             if turn && matches!(service.stage, Stage::Starting { .. } | Stage::Serving) {
                 service.stage = Stage::Draining;
-                service.drain = Drain {
-                    // Who is asked this late has little time, but some.
-                    term_at: if now < term_at {
-                        term_at
-                    } else {
-                        term_at + self.config.margin() / 2
-                    },
-                    ..Drain::NOT_BEGUN
-                };
+                service.drain = drain;
                 changed = true;
             }
         }
@@ -911,6 +932,8 @@ impl Drain {
 
     fn deadline(&self, main: Main, kill_at: Timestamp) -> Option<Timestamp> {
         let force_at = match self.force {
+            // Nobody was asked: first the question that is open.
+            _ if self.step == Self::NOT_BEGUN.step => None,
             None => Some(self.term_at.min(kill_at)),
             Some(Force::Term) => Some(kill_at),
             Some(Force::Kill) => None,
@@ -940,6 +963,9 @@ impl Drain {
         time: Lateness,
         actions: &mut Vec<Action>,
     ) {
+        if self.step == Self::NOT_BEGUN.step {
+            return;
+        }
         let was_asked_by_term = by_term
             && matches!(
                 self.step,
@@ -964,6 +990,16 @@ impl Drain {
                 *until = time.now + LEFTOVER_TIMEOUT;
             }
             actions.push(Action::Force(scope, Force::Kill));
+        }
+    }
+
+    /// SIGKILL, after SIGTERM, unless it was sent.
+    fn end(&mut self, scope: Scope, actions: &mut Vec<Action>) {
+        for force in [Force::Term, Force::Kill] {
+            if self.force < Some(force) {
+                self.force = Some(force);
+                actions.push(Action::Force(scope, force));
+            }
         }
     }
 

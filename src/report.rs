@@ -23,6 +23,8 @@ pub struct Record {
     pub orphans: u64,
     /// What asked us to stop, if anybody did.
     requested_by: Option<Signal>,
+    /// Somebody at the keyboard pressed on.
+    hurried: bool,
     /// When stopping began.
     since: Option<Timestamp>,
     /// When the first service that listens was asked.
@@ -83,6 +85,7 @@ impl Record {
             first_unasked: None,
             orphans: 0,
             requested_by: None,
+            hurried: false,
             since: None,
             drained_from: None,
         }
@@ -107,10 +110,10 @@ impl Record {
 
     /// Takes note of a fact before the core is told of it; returns what is
     /// worth saying of it.
-    pub fn event(&mut self, now: Timestamp, event: &Event, config: &Config) -> Option<Line> {
+    pub fn event(&mut self, now: Timestamp, event: &Event) -> Option<Line> {
         match *event {
-            Event::StopRequested(signal) => self.requested(now, signal, config.delay),
-            Event::Interrupted => self.requested(now, Signal::INT, Duration::ZERO),
+            Event::StopRequested(signal) => self.requested(signal, "stopping already"),
+            Event::Interrupted => self.requested(Signal::INT, "hurrying"),
             Event::Exited(id, status) => {
                 let service = self.services.get_mut(id.0)?;
                 service.status = Some(status);
@@ -139,26 +142,15 @@ impl Record {
         }
     }
 
-    fn requested(&mut self, now: Timestamp, signal: Signal, delay: Duration) -> Option<Line> {
-        let who = signal.to_string();
-        if self.requested_by.is_some() || self.since.is_some() {
-            self.requested_by.get_or_insert(signal);
-            return Some(Line {
-                who,
-                what: "stopping already".to_owned(),
-            });
-        }
-        self.requested_by = Some(signal);
-        self.since = Some(now);
-        let what = if delay.is_zero() {
-            "draining, without a delay".to_owned()
-        } else {
-            format!(
-                "lame duck: all that listens serves on for up to {}",
-                seconds(delay)
-            )
-        };
-        Some(Line { who, what })
+    /// The first request is spoken of when the stop begins.
+    fn requested(&mut self, signal: Signal, already: &str) -> Option<Line> {
+        let again = self.requested_by.is_some() || self.since.is_some();
+        self.requested_by.get_or_insert(signal);
+        self.hurried |= again && signal == Signal::INT;
+        again.then(|| Line {
+            who: signal.to_string(),
+            what: already.to_owned(),
+        })
     }
 
     /// Takes note of an order; returns what is worth saying of it.
@@ -172,6 +164,18 @@ impl Record {
                     self.drained_from.get_or_insert(now);
                 }
                 None
+            }
+            Action::BeginStop(delay) => {
+                self.since = Some(now);
+                let what = if delay.is_zero() {
+                    "draining, without a delay".to_owned()
+                } else {
+                    format!("lame duck: what listens serves on for {}", seconds(delay))
+                };
+                Some(Line {
+                    who: self.requested_by?.to_string(),
+                    what,
+                })
             }
             Action::Force(scope, force) => {
                 let (forced, may_count) = match scope {
@@ -193,9 +197,10 @@ impl Record {
                 self.since.get_or_insert(now);
                 let service = self.services.get_mut(id.0)?;
                 service.start_failed.get_or_insert(Failure::NotReady);
-                let what = match service.status {
-                    Some(_) => "ended before it was ready; stopping",
-                    None => "was not ready in time; stopping",
+                let what = match (service.start_failed, service.status) {
+                    (Some(Failure::NotReady), Some(_)) => "ended before it was ready; stopping",
+                    (Some(Failure::NotReady), None) => "was not ready in time; stopping",
+                    _ => "can't be started; stopping",
                 };
                 self.line(Scope::Service(id), what)
             }
@@ -206,14 +211,13 @@ impl Record {
                     self.first_unasked = service.status;
                 }
                 (self.services.len() > 1)
-                    .then(|| self.line(Scope::Service(id), "ended unasked; stopping"))
+                    .then(|| self.line(Scope::Service(id), "ended unasked"))
                     .flatten()
             }
             Action::Spawn(_)
             | Action::Reload(_)
             | Action::Reopen(_)
             | Action::Forward(..)
-            | Action::WriteMarker
             | Action::Exit => None,
         }
     }
@@ -356,8 +360,8 @@ pub fn asked(layer: Layer, signal: Signal) -> String {
 /// What is said where a scope was forced.
 pub fn forced(force: Force) -> String {
     match force {
-        Force::Term => "<- SIGTERM: out of time".to_owned(),
-        Force::Kill => "<- SIGKILL: out of time".to_owned(),
+        Force::Term => "<- SIGTERM, forced".to_owned(),
+        Force::Kill => "<- SIGKILL, forced".to_owned(),
     }
 }
 

@@ -181,11 +181,7 @@ impl Supervisor {
         while let Some(event) = events.pop_front() {
             let now = self.now();
             let was_stopping = self.machine.stopping_since();
-            let mut lines: Vec<Line> = self
-                .record
-                .event(now, &event, &self.config)
-                .into_iter()
-                .collect();
+            let mut lines: Vec<Line> = self.record.event(now, &event).into_iter().collect();
             let mut actions = Vec::new();
             self.machine.handle(now, event, &mut actions);
             ordered |= !actions.is_empty();
@@ -533,7 +529,11 @@ impl Supervisor {
                     self.signal_main(id, signal);
                 }
             }
-            Action::WriteMarker => self.write_marker(),
+            Action::BeginStop(delay) => {
+                if !delay.is_zero() {
+                    self.write_marker();
+                }
+            }
             Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
             Action::Force(scope, force) => self.force(scope, force, lines),
             Action::StartFailed(_) | Action::EndedUnasked(_) | Action::Exit => {}

@@ -278,7 +278,7 @@ impl World {
                     "SIGKILL before any stop signal: {before:#?}"
                 );
             }
-            Action::WriteMarker
+            Action::BeginStop(_)
             | Action::StartFailed(_)
             | Action::EndedUnasked(_)
             | Action::Exit => {}

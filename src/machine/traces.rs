@@ -1,1 +1,1228 @@
+//! Policy as traces: what happens, and what is said and done about it, text in
+//! and text out. The first is the timeline of the README.
+//!
+//! A script begins with a line that sets the times, then one for each service:
+//! its name and what it is: `web`, `fpm`, `app` (listens and is no preset),
+//! `worker` (doesn't listen), `wrapper` (a script around an nginx), `deaf` or
+//! `unseen` (an nginx that doesn't listen, or of which that can't be seen).
+//! Then one line for each thing that happens, with its time in seconds after
+//! the start. Between the lines the harness plays the shell: it answers what
+//! the core awaits from a small world of processes, and keeps its deadlines.
 
+use std::fmt::Write as _;
+
+use super::explore::{config, service};
+use super::*;
+use crate::exit::{self, Failure};
+use crate::report::{self, Record};
+
+/// What a process is to a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    Web,
+    Fpm,
+    Other,
+}
+
+/// A service's processes.
+#[derive(Debug)]
+struct Tree {
+    listens: Listens,
+    main: Is,
+    main_runs: bool,
+    /// What else belongs to it.
+    others: Vec<Is>,
+    workers_are_busy: bool,
+}
+
+struct Play {
+    machine: Machine,
+    record: Record,
+    config: Rc<Config>,
+    now: Timestamp,
+    trees: Vec<Tree>,
+    /// Below us, but no service's.
+    orphans: Vec<Is>,
+    unsent: Option<Unsent>,
+    said: String,
+    report: String,
+}
+
+impl Play {
+    fn say(&mut self, who: &str, what: &str) {
+        let zero = self.machine.stopping_since().unwrap_or_default();
+        let line = report::Line::render(self.now.since(zero), who, what);
+        let _ = writeln!(self.said, "{}", line.trim_end());
+    }
+
+    fn name(&self, scope: Scope) -> String {
+        match scope {
+            Scope::Service(id) => self.config.services[id.0].name.clone(),
+            Scope::Rest => "orphans".to_owned(),
+        }
+    }
+
+    /// Returns whether anything was ordered.
+    fn tell(&mut self, event: Event) -> bool {
+        let line = self.record.event(self.now, &event);
+        let mut actions = Vec::new();
+        self.machine.handle(self.now, event, &mut actions);
+        if let Some(line) = line {
+            self.say(&line.who, &line.what);
+        }
+        let ordered = !actions.is_empty();
+        for action in actions {
+            if let Some(line) = self.record.action(self.now, &action) {
+                self.say(&line.who, &line.what);
+            }
+            self.perform(action);
+        }
+        ordered
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn(id) => {
+                self.trees[id.0].main_runs = true;
+                self.say(&self.name(Scope::Service(id)), "started");
+            }
+            Action::Reload(id) => self.say(&self.name(Scope::Service(id)), "reload"),
+            Action::Reopen(id) => self.say(&self.name(Scope::Service(id)), "reopen"),
+            Action::Forward(id, signal) => {
+                self.say(&self.name(Scope::Service(id)), &format!("<- {signal}"));
+            }
+            Action::BeginStop(_) => {}
+            Action::Ask(scope, layer) => {
+                let signal = match (layer, scope) {
+                    (Layer::Main, Scope::Service(id)) if self.trees[id.0].main_runs => {
+                        self.config.services[id.0].stop
+                    }
+                    (Layer::Main, _) => Signal::TERM,
+                    _ => Signal::QUIT,
+                };
+                self.record.sent(scope, signal);
+                self.say(&self.name(scope), &report::asked(layer, signal));
+            }
+            Action::Force(scope, force) => {
+                self.record.sent(
+                    scope,
+                    if force == Force::Term {
+                        Signal::TERM
+                    } else {
+                        Signal::KILL
+                    },
+                );
+                self.say(&self.name(scope), &report::forced(force));
+            }
+            Action::StartFailed(_) | Action::EndedUnasked(_) => {}
+            Action::Exit => {
+                self.report = self.record.report(self.now, &self.config);
+                self.say("drainit", &format!("exits {}", exit::code(&self.record)));
+            }
+        }
+    }
+
+    fn processes(&self, scope: Scope) -> Vec<Is> {
+        match scope {
+            Scope::Rest => self.orphans.clone(),
+            Scope::Service(id) => {
+                let tree = &self.trees[id.0];
+                let main = tree.main_runs.then_some(tree.main);
+                // A lone service is all that runs.
+                let orphans = if self.trees.len() == 1 {
+                    self.orphans.as_slice()
+                } else {
+                    &[]
+                };
+                main.into_iter()
+                    .chain(tree.others.iter().copied())
+                    .chain(orphans.iter().copied())
+                    .collect()
+            }
+        }
+    }
+
+    /// Answers what the core awaits, until it awaits what isn't so yet.
+    fn settle(&mut self) {
+        let mut looked_at = Vec::new();
+        while let Some(condition) = self
+            .machine
+            .awaits()
+            .into_iter()
+            .find(|condition| !looked_at.contains(condition))
+        {
+            let event = match condition {
+                Condition::Listens(id) => {
+                    let starting = self.machine.stop.is_none();
+                    let listens = self.trees[id.0].listens;
+                    (!starting || listens != Listens::No).then_some(Event::Listens(id, listens))
+                }
+                Condition::Remains(scope) => {
+                    let processes = self.processes(scope);
+                    Some(Event::Remains(
+                        scope,
+                        Remains {
+                            web: processes.contains(&Is::Web),
+                            fpm: processes.contains(&Is::Fpm),
+                            other: processes.contains(&Is::Other),
+                        },
+                    ))
+                }
+                Condition::AskedGone(scope) => {
+                    self.asked_gone(scope).then_some(Event::AskedGone(scope))
+                }
+                Condition::Flushed => {
+                    Some(Event::Unsent(Unsent::None)).filter(|_| self.unsent.is_none())
+                }
+            };
+            looked_at.push(condition);
+            if event.is_some_and(|event| self.tell(event)) {
+                looked_at.clear();
+            }
+        }
+    }
+
+    fn asked_gone(&self, scope: Scope) -> bool {
+        let drain = match scope {
+            Scope::Service(id) => self.machine.services[id.0].drain,
+            Scope::Rest => self.machine.rest,
+        };
+        let processes = self.processes(scope);
+        match drain.step {
+            Step::Asked {
+                layer: Layer::Workers,
+                ..
+            } => match scope {
+                Scope::Service(id) => !self.trees[id.0].workers_are_busy,
+                Scope::Rest => true,
+            },
+            Step::Asked {
+                layer: Layer::Web, ..
+            } => !processes.contains(&Is::Web),
+            Step::Asked { .. } => !processes.contains(&Is::Fpm),
+            Step::Looking { .. } => false,
+        }
+    }
+
+    /// Lets time pass, and the deadlines on the way.
+    fn advance(&mut self, to: Timestamp) {
+        while let Some(deadline) = self.machine.deadline().filter(|deadline| *deadline <= to) {
+            self.now = deadline;
+            self.tell(Event::Tick);
+            self.settle();
+        }
+        self.now = to;
+    }
+
+    fn id(&self, name: &str) -> ServiceId {
+        let index = self
+            .config
+            .services
+            .iter()
+            .position(|service| service.name == name);
+        ServiceId(index.unwrap_or_else(|| panic!("no service {name}")))
+    }
+
+    /// One line of the script, without its time.
+    fn happens(&mut self, words: &[&str]) {
+        match *words {
+            ["SIGINT"] => _ = self.tell(Event::Interrupted),
+            ["SIGHUP"] => _ = self.tell(Event::ReloadRequested),
+            ["SIGUSR1"] => _ = self.tell(Event::ReopenRequested),
+            ["SIGUSR2"] => _ = self.tell(Event::Signalled("USR2".parse().unwrap())),
+            [signal] => _ = self.tell(Event::StopRequested(signal.parse().unwrap())),
+            ["nothing", "happens"] => {}
+            ["unsent", "shrinks"] => {
+                self.unsent = Some(Unsent::Shrunk);
+                self.tell(Event::Unsent(Unsent::Shrunk));
+            }
+            ["all", "was", "sent"] => self.unsent = None,
+            ["orphan", what, verb] => {
+                let what = kind(what);
+                match verb {
+                    "appears" => self.orphans.push(what),
+                    _ => self.orphans.retain(|orphan| *orphan != what),
+                }
+            }
+            [name, "can't", "be", "executed"] => {
+                let id = self.id(name);
+                self.record.start_failed(id, Failure::NotExecutable);
+                self.tell(Event::SpawnFailed(id));
+            }
+            [name, "is", "refused"] => {
+                let id = self.id(name);
+                self.tell(Event::SpawnRefused(id));
+            }
+            [name, "listens"] => {
+                let id = self.id(name);
+                self.trees[id.0].listens = Listens::Yes;
+            }
+            [name, "has", what] => {
+                let id = self.id(name);
+                self.trees[id.0].others.push(kind(what));
+            }
+            [name, "loses", what] => {
+                let id = self.id(name);
+                self.trees[id.0].others.retain(|other| *other != kind(what));
+            }
+            [name, "workers", "busy"] => {
+                let id = self.id(name);
+                self.trees[id.0].workers_are_busy = true;
+            }
+            [name, "workers", "idle"] => {
+                let id = self.id(name);
+                self.trees[id.0].workers_are_busy = false;
+            }
+            [name, "workers", "refuse"] => {
+                let id = self.id(name);
+                self.tell(Event::AskRefused(Scope::Service(id)));
+            }
+            [name, "exits", code] => self.ends(name, Status::Exited(code.parse().unwrap())),
+            [name, "dies", "of", signal] => {
+                self.ends(name, Status::Killed(signal.parse().unwrap()))
+            }
+            _ => panic!("what does {words:?} mean?"),
+        }
+    }
+
+    fn ends(&mut self, name: &str, status: Status) {
+        let id = self.id(name);
+        self.trees[id.0].main_runs = false;
+        self.tell(Event::Exited(id, status));
+    }
+}
+
+fn kind(word: &str) -> Is {
+    match word {
+        "web" => Is::Web,
+        "fpm" => Is::Fpm,
+        _ => Is::Other,
+    }
+}
+
+fn seconds(word: &str) -> Duration {
+    Duration::from_secs_f64(word.parse().unwrap())
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| !words.is_empty())
+}
+
+fn play(script: &str) -> Play {
+    let mut script = lines(script).peekable();
+    let (delay, grace) = match script.next().as_deref() {
+        Some(["delay", delay, "grace", grace]) => (seconds(delay), seconds(grace)),
+        other => panic!("the first line sets delay and grace, not {other:?}"),
+    };
+    let mut services = Vec::new();
+    let mut trees = Vec::new();
+    while let Some(words) = script.next_if(|words| words[0].parse::<f64>().is_err()) {
+        let [name, sort] = words.as_slice() else {
+            panic!("what is {words:?}?")
+        };
+        let (main, listens, stop, ready) = match *sort {
+            "web" => (Is::Web, Listens::Yes, Signal::QUIT, Readiness::Listen),
+            "fpm" => (Is::Fpm, Listens::Yes, Signal::QUIT, Readiness::Listen),
+            "unseen" => (Is::Web, Listens::Unknown, Signal::QUIT, Readiness::Listen),
+            "deaf" => (Is::Web, Listens::No, Signal::QUIT, Readiness::Listen),
+            "wrapper" => (Is::Other, Listens::Yes, Signal::TERM, Readiness::Listen),
+            "app" => (Is::Other, Listens::Yes, Signal::TERM, Readiness::None),
+            "worker" => (Is::Other, Listens::No, Signal::TERM, Readiness::None),
+            other => panic!("what is a {other}?"),
+        };
+        let after = (0..services.len()).map(ServiceId).collect();
+        let is_preset = ready == Readiness::Listen;
+        let mut plan = service(name, stop, ready, after);
+        if is_preset {
+            plan.preset =
+                crate::preset::Preset::by_name(if main == Is::Fpm { "php-fpm" } else { "nginx" });
+        }
+        services.push(plan);
+        trees.push(Tree {
+            listens,
+            main,
+            main_runs: false,
+            others: if *sort == "wrapper" {
+                vec![Is::Web]
+            } else {
+                Vec::new()
+            },
+            workers_are_busy: false,
+        });
+    }
+    let config = config(services, delay, grace);
+    let mut play = Play {
+        machine: Machine::new(Rc::clone(&config)),
+        record: Record::new(&config),
+        config,
+        now: Timestamp::default(),
+        trees,
+        orphans: Vec::new(),
+        unsent: None,
+        said: String::new(),
+        report: String::new(),
+    };
+    play.tell(Event::Tick);
+    play.settle();
+    for words in script {
+        play.advance(Timestamp(seconds(words[0])));
+        play.happens(&words[1..]);
+        play.settle();
+    }
+    play.advance(Timestamp(Duration::from_secs(3600)));
+    play
+}
+
+/// What the script leads to, line by line.
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    let said = play(script).said;
+    let trim = |text: &str| {
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let said = trim(&said);
+    let expected = trim(expected);
+    assert_eq!(said, expected, "\n{}", said.join("\n"));
+}
+
+const BOTH: &str = "delay 5 grace 30
+    php-fpm fpm
+    nginx web";
+
+/// The script of the README's timeline.
+const README: &str = "
+    0.0 SIGTERM
+    7.2 nginx exits 0
+    7.3 php-fpm exits 0";
+
+#[test]
+fn the_readme_shows_a_stop_as_it_is() {
+    let mut play = play(A_STOP_REQUEST);
+    let report = play.report.clone();
+    play.say("report", &report);
+    let lines = play
+        .said
+        .lines()
+        .skip_while(|line| !line.contains("SIGTERM"));
+    let block: Vec<String> = lines
+        .filter(|line| !line.contains("exits"))
+        .map(|line| format!("drainit: {line}"))
+        .collect();
+    let block = block.join("\n");
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&block), "README.md should show:\n{block}");
+}
+
+const A_STOP_REQUEST: &str = "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0.0 SIGTERM
+    7.2 nginx exits 0
+    7.3 php-fpm exits 0
+    ";
+
+#[test]
+fn a_stop_request() {
+    check(
+        A_STOP_REQUEST,
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        7.2 s  nginx     exited 0
+        7.2 s  php-fpm   workers <- SIGQUIT
+        7.2 s  php-fpm   master <- SIGQUIT
+        7.3 s  php-fpm   exited 0
+        7.3 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Runtimes repeat their stop signal; that is no sign of impatience.
+#[test]
+fn a_repeated_stop_request_changes_nothing() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    1 SIGTERM
+    2 SIGQUIT
+    3 SIGTERM
+    7 nginx exits 0
+    8 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        1.0 s  SIGQUIT   stopping already
+        2.0 s  SIGTERM   stopping already
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        7.0 s  php-fpm   exited 0
+        7.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn an_interrupt_has_no_delay() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    1 SIGINT
+    1.2 nginx exits 0
+    1.3 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGINT    draining, without a delay
+        0.0 s  nginx     <- SIGQUIT
+        0.2 s  nginx     exited 0
+        0.2 s  php-fpm   workers <- SIGQUIT
+        0.2 s  php-fpm   master <- SIGQUIT
+        0.3 s  php-fpm   exited 0
+        0.3 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn an_interrupt_ends_the_lame_duck() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    1 SIGTERM
+    2 SIGINT
+    2.2 nginx exits 0
+    2.3 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        1.0 s  SIGINT    hurrying
+        1.0 s  nginx     <- SIGQUIT
+        1.2 s  nginx     exited 0
+        1.2 s  php-fpm   workers <- SIGQUIT
+        1.2 s  php-fpm   master <- SIGQUIT
+        1.3 s  php-fpm   exited 0
+        1.3 s  drainit   exits 0
+        ",
+    );
+}
+
+/// One within 300 ms of the last step is the same key press.
+#[test]
+fn further_interrupts_go_step_by_step() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    1 SIGINT
+    1.2 SIGINT
+    2 SIGINT
+    2.1 SIGINT
+    3 SIGINT
+    3.1 nginx dies of KILL
+    3.2 php-fpm dies of KILL
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGINT    draining, without a delay
+        0.0 s  nginx     <- SIGQUIT
+        0.2 s  SIGINT    hurrying
+        1.0 s  SIGINT    hurrying
+        1.0 s  nginx     <- SIGTERM, forced
+        1.1 s  SIGINT    hurrying
+        2.0 s  SIGINT    hurrying
+        2.0 s  nginx     <- SIGKILL, forced
+        2.1 s  nginx     killed by SIGKILL
+        2.1 s  php-fpm   workers <- SIGQUIT
+        2.1 s  php-fpm   <- SIGTERM, forced
+        2.1 s  php-fpm   <- SIGKILL, forced
+        2.1 s  php-fpm   master <- SIGQUIT
+        2.2 s  php-fpm   killed by SIGKILL
+        2.2 s  drainit   exits 137
+        ",
+    );
+}
+
+#[test]
+fn a_stuck_nginx_leaves_php_fpm_time_to_drain() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    27.1 nginx exits 0
+    27.5 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        27.0 s  nginx     <- SIGTERM, forced
+        27.1 s  nginx     exited 0
+        27.1 s  php-fpm   workers <- SIGQUIT
+        27.1 s  php-fpm   master <- SIGQUIT
+        27.5 s  php-fpm   exited 0
+        27.5 s  drainit   exits 143
+        ",
+    );
+}
+
+/// And who survives even that is left to the kernel.
+#[test]
+fn who_ignores_everything_is_killed() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    29.1 nginx dies of KILL
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        27.0 s  nginx     <- SIGTERM, forced
+        28.0 s  php-fpm   workers <- SIGQUIT
+        28.0 s  php-fpm   master <- SIGQUIT
+        28.5 s  php-fpm   <- SIGTERM, forced
+        29.0 s  php-fpm   <- SIGKILL, forced
+        29.0 s  nginx     <- SIGKILL, forced
+        29.1 s  nginx     killed by SIGKILL
+        29.5 s  drainit   exits 137
+        ",
+    );
+}
+
+/// The master replaces those that went; it is asked when a round found none busy.
+#[test]
+fn busy_workers_are_asked_in_rounds() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    5.1 php-fpm workers busy
+    6 nginx exits 0
+    8 php-fpm workers idle
+    8.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        8.0 s  php-fpm   workers <- SIGQUIT
+        8.0 s  php-fpm   master <- SIGQUIT
+        8.1 s  php-fpm   exited 0
+        8.1 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn workers_that_may_not_be_signalled_leave_the_master() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    5.1 php-fpm workers busy
+    6 nginx exits 0
+    6 php-fpm workers refuse
+    6.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   its workers run as another user and may not be signalled: the master is asked, which cuts their requests if process_control_timeout is 0
+        6.0 s  php-fpm   master <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A bash that runs nginx without exec ignores QUIT, and would die of TERM at once.
+#[test]
+fn a_wrapper_is_asked_when_its_nginx_has_gone() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx wrapper
+    0 SIGTERM
+    6 nginx loses web
+    6.1 nginx dies of TERM
+    6.2 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     <- SIGTERM
+        6.1 s  nginx     killed by SIGTERM
+        6.1 s  php-fpm   workers <- SIGQUIT
+        6.1 s  php-fpm   master <- SIGQUIT
+        6.2 s  php-fpm   exited 0
+        6.2 s  drainit   exits 0
+        ",
+    );
+}
+
+/// `sh -c "php-fpm -D; nginx -g 'daemon off;'"`: all that runs is the one command's.
+#[test]
+fn a_script_that_left_php_fpm_behind_loses_nothing() {
+    check(
+        "
+    delay 5 grace 30
+    sh app
+    0 sh has web
+    0 orphan fpm appears
+    0 SIGTERM
+    6 sh loses web
+    6.1 orphan fpm goes
+    6.2 sh dies of TERM
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  sh        <- SIGQUIT
+        6.0 s  sh        workers <- SIGQUIT
+        6.0 s  sh        master <- SIGQUIT
+        6.1 s  sh        <- SIGTERM
+        6.2 s  sh        killed by SIGTERM
+        6.2 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn who_does_not_listen_ends_at_once_and_holds_nobody_up() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    queue worker
+    0 SIGTERM
+    0.1 queue dies of TERM
+    6 nginx exits 0
+    6.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  queue     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.0 s  queue     <- SIGTERM
+        0.1 s  queue     killed by SIGTERM
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn a_worker_that_fails_shows_in_the_exit_code() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    queue worker
+    0 SIGTERM
+    0.1 queue exits 3
+    6 nginx exits 0
+    6.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  queue     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.0 s  queue     <- SIGTERM
+        0.1 s  queue     exited 3
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  drainit   exits 3
+        ",
+    );
+}
+
+/// Its workers serve on, and hold the port.
+#[test]
+fn what_a_killed_master_left_is_drained_at_its_turn() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    1 php-fpm has fpm
+    1 php-fpm dies of KILL
+    2 nginx exits 0
+    2.1 php-fpm loses fpm
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  php-fpm   killed by SIGKILL
+        0.0 s  php-fpm   ended unasked
+        0.0 s  nginx     <- SIGQUIT
+        1.0 s  nginx     exited 0
+        1.0 s  php-fpm   workers <- SIGQUIT
+        1.0 s  php-fpm   master <- SIGQUIT
+        1.1 s  drainit   exits 137
+        ",
+    );
+}
+
+#[test]
+fn a_crash_in_the_lame_duck_does_not_end_it() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    1 nginx dies of SEGV
+    6 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        1.0 s  nginx     killed by SIGSEGV
+        1.0 s  nginx     ended unasked
+        5.0 s  php-fpm   workers <- SIGQUIT
+        5.0 s  php-fpm   master <- SIGQUIT
+        6.0 s  php-fpm   exited 0
+        6.0 s  drainit   exits 139
+        ",
+    );
+}
+
+#[test]
+fn who_ends_before_it_is_ready_stops_all() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx deaf
+    1 nginx exits 1
+    1.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  nginx     exited 1
+        0.0 s  nginx     ended before it was ready; stopping
+        0.0 s  php-fpm   workers <- SIGQUIT
+        0.0 s  php-fpm   master <- SIGQUIT
+        0.1 s  php-fpm   exited 0
+        0.1 s  drainit   exits 1
+        ",
+    );
+}
+
+#[test]
+fn who_is_not_ready_in_time_stops_all() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm deaf
+    nginx web
+    31 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  php-fpm   was not ready in time; stopping
+        0.0 s  php-fpm   <- SIGQUIT
+        1.0 s  php-fpm   exited 0
+        1.0 s  drainit   exits 1
+        ",
+    );
+}
+
+/// It may take longer than the start timeout.
+#[test]
+fn nobody_waits_for_the_last_service() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx deaf
+    40 SIGTERM
+    40.1 nginx exits 0
+    46 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.0 s  nginx     <- SIGQUIT
+        0.1 s  nginx     exited 0
+        5.0 s  php-fpm   workers <- SIGQUIT
+        5.0 s  php-fpm   master <- SIGQUIT
+        6.0 s  php-fpm   exited 0
+        6.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn who_can_not_be_looked_into_counts_as_ready_after_a_second() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm unseen
+    nginx web
+    2 SIGTERM
+    8 nginx exits 0
+    8.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        1.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A signal in its first milliseconds kills php-fpm; that is no failure.
+#[test]
+fn a_stop_before_all_are_up_has_no_delay() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm deaf
+    nginx web
+    0.02 SIGTERM
+    0.03 php-fpm dies of QUIT
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  php-fpm   <- SIGQUIT
+        0.0 s  php-fpm   killed by SIGQUIT
+        0.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn what_can_not_be_executed_stops_all() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 nginx can't be executed
+    0.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  nginx     can't be started; stopping
+        0.0 s  php-fpm   workers <- SIGQUIT
+        0.0 s  php-fpm   master <- SIGQUIT
+        0.1 s  php-fpm   exited 0
+        0.1 s  drainit   exits 126
+        ",
+    );
+}
+
+#[test]
+fn a_refused_start_is_tried_again() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm deaf
+    nginx web
+    0 php-fpm is refused
+    0.01 php-fpm is refused
+    0.1 php-fpm listens
+    1 SIGTERM
+    7 nginx exits 0
+    7 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  php-fpm   started
+        0.0 s  php-fpm   started
+        0.1 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   <- SIGQUIT
+        6.0 s  php-fpm   exited 0
+        6.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn a_command_that_ends_is_over() {
+    check(
+        "
+    delay 2 grace 10
+    true worker
+    0.1 true exits 7
+    ",
+        "
+        0.0 s  true      started
+        0.0 s  true      exited 7
+        0.0 s  drainit   exits 7
+        ",
+    );
+}
+
+#[test]
+fn a_plain_command_gets_term_after_the_delay() {
+    check(
+        "
+    delay 2 grace 10
+    node app
+    0 SIGTERM
+    3 node dies of TERM
+    ",
+        "
+        0.0 s  node      started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  node      <- SIGTERM
+        3.0 s  node      killed by SIGTERM
+        3.0 s  drainit   exits 143
+        ",
+    );
+}
+
+/// A second one often means: at once.
+#[test]
+fn term_is_not_repeated() {
+    check(
+        "
+    delay 2 grace 10
+    node app
+    0 SIGTERM
+    9.1 node dies of KILL
+    ",
+        "
+        0.0 s  node      started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  node      <- SIGTERM
+        9.0 s  node      <- SIGKILL, forced
+        9.1 s  node      killed by SIGKILL
+        9.1 s  drainit   exits 137
+        ",
+    );
+}
+
+#[test]
+fn what_a_command_left_behind_has_a_second() {
+    check(
+        "
+    delay 2 grace 10
+    sh worker
+    0 sh has other
+    1 sh exits 0
+    2.5 sh loses other
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  sh        exited 0
+        0.0 s  sh        <- SIGTERM
+        1.0 s  sh        <- SIGKILL, forced
+        1.5 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn the_rest_is_swept() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 orphan other appears
+    0 SIGTERM
+    6 nginx exits 0
+    6.1 php-fpm exits 0
+    6.5 orphan other goes
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  orphans   <- SIGTERM
+        6.5 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A daemon that a script left behind drains as what it is.
+#[test]
+fn the_rest_is_swept_in_order() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 orphan fpm appears
+    0 orphan web appears
+    0 SIGTERM
+    6 nginx exits 0
+    6.1 php-fpm exits 0
+    6.5 orphan web goes
+    7 orphan fpm goes
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  orphans   <- SIGQUIT
+        6.5 s  orphans   workers <- SIGQUIT
+        6.5 s  orphans   master <- SIGQUIT
+        7.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn the_kernel_sends_what_nginx_wrote() {
+    check(
+        "
+    delay 2 grace 10
+    nginx web
+    0 SIGTERM
+    2.5 unsent shrinks
+    2.6 nginx exits 0
+    3 unsent shrinks
+    4 unsent shrinks
+    4.5 all was sent
+    4.6 nothing happens
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  nginx     <- SIGQUIT
+        2.6 s  nginx     exited 0
+        4.5 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_waited_for() {
+    check(
+        "
+    delay 2 grace 10
+    nginx web
+    0 SIGTERM
+    2.5 unsent shrinks
+    2.6 nginx exits 0
+    3 unsent shrinks
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  nginx     <- SIGQUIT
+        2.6 s  nginx     exited 0
+        5.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A draining nginx would start new workers.
+#[test]
+fn a_reload_is_for_who_was_not_asked_to_stop() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    1 SIGHUP
+    2 SIGUSR1
+    4 SIGTERM
+    5 SIGHUP
+    9.5 SIGHUP
+    10 nginx exits 0
+    11 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        1.0 s  php-fpm   reload
+        1.0 s  nginx     reload
+        2.0 s  php-fpm   reopen
+        2.0 s  nginx     reopen
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        1.0 s  php-fpm   reload
+        1.0 s  nginx     reload
+        5.0 s  nginx     <- SIGQUIT
+        5.5 s  php-fpm   reload
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        7.0 s  php-fpm   exited 0
+        7.0 s  drainit   exits 0
+        ",
+    );
+}
