@@ -116,7 +116,9 @@ impl Play {
             }
             Action::StartFailed(_) | Action::EndedUnasked(_) => {}
             Action::Exit => {
-                self.report = self.record.report(self.now, &self.config);
+                let report = self.record.report(self.now, &self.config);
+                let zero = self.machine.stopping_since().unwrap_or_default();
+                self.report = report::Line::render(self.now.since(zero), "report", &report);
                 self.say("drainit", &format!("exits {}", exit::code(&self.record)));
             }
         }
@@ -403,15 +405,14 @@ const README: &str = "
 
 #[test]
 fn the_readme_shows_a_stop_as_it_is() {
-    let mut play = play(A_STOP_REQUEST);
-    let report = play.report.clone();
-    play.say("report", &report);
+    let play = play(A_STOP_REQUEST);
     let lines = play
         .said
         .lines()
         .skip_while(|line| !line.contains("SIGTERM"));
     let block: Vec<String> = lines
         .filter(|line| !line.contains("exits"))
+        .chain([play.report.as_str()])
         .map(|line| format!("drainit: {line}"))
         .collect();
     let block = block.join("\n");
