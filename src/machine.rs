@@ -31,6 +31,8 @@ use crate::signal::Signal;
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod traces;
 
 /// A point in time: how long after the start.

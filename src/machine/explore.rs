@@ -14,7 +14,7 @@ use crate::config::{LogFormat, Marker, Platform, ServiceConfig};
 
 /// What distinguishes services to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sort {
+pub(super) enum Sort {
     Web,
     Fpm,
     /// A service that is no preset and listens.
@@ -23,11 +23,11 @@ enum Sort {
     Worker,
 }
 
-const SORTS: [Sort; 4] = [Sort::Web, Sort::Fpm, Sort::App, Sort::Worker];
+pub(super) const SORTS: [Sort; 4] = [Sort::Web, Sort::Fpm, Sort::App, Sort::Worker];
 
 /// Whether services are after all before them, or after none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     Chain,
     Free,
 }
@@ -89,14 +89,41 @@ impl From<bool> for Timestamp {
 }
 
 #[derive(Clone, Debug)]
-struct World {
-    machine: Machine,
-    now: Timestamp,
+pub(super) struct World {
+    pub(super) machine: Machine,
+    pub(super) now: Timestamp,
     /// By service, then the rest.
     seen: Vec<Seen>,
 }
 
 impl World {
+    /// The world right after the start.
+    pub(super) fn new(
+        sorts: &[Sort],
+        order: Order,
+        delay: Duration,
+        grace_period: Duration,
+    ) -> Self {
+        let services = sorts.iter().enumerate().map(|(index, sort)| {
+            let (stop, ready) = match sort {
+                Sort::Web | Sort::Fpm => (Signal::QUIT, Readiness::Listen),
+                Sort::App | Sort::Worker => (Signal::TERM, Readiness::None),
+            };
+            let after = match order {
+                Order::Chain => (0..index).map(ServiceId).collect(),
+                Order::Free => Vec::new(),
+            };
+            service("", stop, ready, after)
+        });
+        let config = config(services.collect(), delay, grace_period);
+        let world = Self {
+            machine: Machine::new(config),
+            now: Timestamp::default(),
+            seen: vec![Seen::default(); sorts.len() + 1],
+        };
+        world.after(Timestamp::default(), Event::Tick, sorts)
+    }
+
     /// The state without what makes no difference any more; times count from
     /// the stop request.
     fn fingerprint(&self, hashers: &[RandomState; 2]) -> (u64, u64) {
@@ -173,7 +200,7 @@ impl World {
     }
 
     /// The world after that event; panics if the core breaks a rule.
-    fn after(&self, now: Timestamp, event: Event, sorts: &[Sort]) -> Self {
+    pub(super) fn after(&self, now: Timestamp, event: Event, sorts: &[Sort]) -> Self {
         let mut next = self.clone();
         next.now = now;
         let mut actions = Vec::new();
@@ -308,7 +335,7 @@ impl World {
     }
 
     /// Every event that may come now.
-    fn events(&self, sorts: &[Sort], telling: Telling) -> Vec<Event> {
+    pub(super) fn events(&self, sorts: &[Sort], telling: Telling) -> Vec<Event> {
         let machine = &self.machine;
         let anything = telling == Telling::Anything;
         let mut events = vec![Event::StopRequested(Signal::TERM)];
@@ -374,7 +401,7 @@ impl World {
 
 /// How much of what may come is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Telling {
+pub(super) enum Telling {
     /// All of it.
     Anything,
     /// A runtime's stop request, and what healthy services do: three of them
@@ -385,26 +412,13 @@ enum Telling {
 /// Returns how many states there are.
 fn explore(sorts: &[Sort], order: Order, delay: u64, telling: Telling) -> usize {
     const LIMIT: usize = 2_000_000;
-    let delay = Duration::from_secs(delay);
-    let services = sorts.iter().enumerate().map(|(index, sort)| {
-        let (stop, ready) = match sort {
-            Sort::Web | Sort::Fpm => (Signal::QUIT, Readiness::Listen),
-            Sort::App | Sort::Worker => (Signal::TERM, Readiness::None),
-        };
-        let after = match order {
-            Order::Chain => (0..index).map(ServiceId).collect(),
-            Order::Free => Vec::new(),
-        };
-        service("", stop, ready, after)
-    });
-    let config = config(services.collect(), delay, Duration::from_secs(10));
     let hashers = [RandomState::new(), RandomState::new()];
-    let first = World {
-        machine: Machine::new(config),
-        now: Timestamp::default(),
-        seen: vec![Seen::default(); sorts.len() + 1],
-    };
-    let first = first.after(Timestamp::default(), Event::Tick, sorts);
+    let first = World::new(
+        sorts,
+        order,
+        Duration::from_secs(delay),
+        Duration::from_secs(10),
+    );
     let mut known = HashSet::from([first.fingerprint(&hashers)]);
     let mut open = vec![first];
     while let Some(world) = open.pop() {
