@@ -610,3 +610,288 @@ fn level(text: &str) -> Result<LevelFilter, String> {
     text.parse()
         .map_err(|_| format!("'{text}' is none of off, error, warn, info, debug"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resolves on a machine that has these programs and variables.
+    fn resolve(programs: &[&str], variables: &[(&str, &str)], cli: Cli) -> Result<Config, Error> {
+        let known = |word: &OsStr| programs.iter().any(|program| OsStr::new(program) == word);
+        Config::resolve(
+            cli,
+            &Host {
+                variable: &|name| {
+                    let variable = variables.iter().find(|(known, _)| *known == name);
+                    variable.map(|(_, value)| OsString::from(value))
+                },
+                find: &|word, _| {
+                    if word == "locked" {
+                        Err(Failure::NotExecutable)
+                    } else if known(word) {
+                        Ok(Path::new("/bin").join(word))
+                    } else {
+                        Err(Failure::NotFound)
+                    }
+                },
+                php_fpms: &|| programs.iter().map(ToString::to_string).collect(),
+            },
+        )
+    }
+
+    fn services(services: &[&str]) -> Cli {
+        Cli {
+            services: services.iter().map(ToString::to_string).collect(),
+            ..Cli::default()
+        }
+    }
+
+    fn command(words: &[&str]) -> Cli {
+        Cli {
+            command: words.iter().map(OsString::from).collect(),
+            ..Cli::default()
+        }
+    }
+
+    fn message(result: Result<Config, Error>) -> String {
+        let message = result.unwrap_err().message;
+        assert!(!message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn without_arguments_what_is_installed_runs_php_fpm_first() {
+        let config = resolve(&["nginx", "php-fpm8.2", "php-fpm8.4"], &[], Cli::default()).unwrap();
+        let [php_fpm, nginx] = config.services.as_slice() else {
+            panic!("{config:?}")
+        };
+        assert_eq!(
+            (php_fpm.name.as_str(), nginx.name.as_str()),
+            ("php-fpm", "nginx")
+        );
+        assert_eq!(php_fpm.command, ["php-fpm8.4", "-F"]);
+        assert_eq!(
+            (nginx.after.as_slice(), nginx.ready),
+            (&[ServiceId(0)][..], Readiness::Listen)
+        );
+        assert!(nginx.in_foreground_by_variable && !php_fpm.in_foreground_by_variable);
+
+        let config = resolve(&["nginx"], &[], Cli::default()).unwrap();
+        assert_eq!(config.services.len(), 1);
+        let error = resolve(&["php"], &[], Cli::default()).unwrap_err();
+        assert_eq!(error.failure, Failure::Usage);
+        assert!(error.message.contains("php-fpm8.4") && error.message.contains("nginx"));
+    }
+
+    #[test]
+    fn commands_are_known_by_their_base_name() {
+        let programs = ["/usr/sbin/php-fpm8.2", "nginx", "/start.sh", "node"];
+        let only = |cli| resolve(&programs, &[], cli).unwrap().services.remove(0);
+
+        let php_fpm = only(command(&["/usr/sbin/php-fpm8.2", "-y", "x"]));
+        assert_eq!(php_fpm.command, ["/usr/sbin/php-fpm8.2", "-y", "x", "-F"]);
+        assert_eq!(php_fpm.stop, Signal::QUIT);
+
+        let nginx = only(command(&["nginx", "-g", "daemon off;"]));
+        assert!(
+            !nginx.in_foreground_by_variable,
+            "a second daemon directive is an error"
+        );
+
+        // A script that is called nginx is stopped as one, but itself by TERM.
+        let wrapper = only(services(&["nginx=/start.sh"]));
+        assert!(wrapper.preset.is_some_and(Preset::is_nginx));
+        assert_eq!(
+            (wrapper.stop, wrapper.ready),
+            (Signal::TERM, Readiness::Listen)
+        );
+
+        let plain = only(command(&["node", "a.js"]));
+        assert_eq!(
+            (plain.stop, plain.ready, plain.preset),
+            (Signal::TERM, Readiness::None, None)
+        );
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_these_over_the_platform() {
+        let kubernetes = [
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+            ("DRAINIT_DELAY", "7"),
+        ];
+        let config = resolve(&["nginx"], &kubernetes, Cli::default()).unwrap();
+        assert_eq!(
+            (config.delay.as_secs(), config.grace_period.as_secs()),
+            (7, 30)
+        );
+        let cli = Cli {
+            delay: Some("1m30s".into()),
+            grace_period: Some("2m".into()),
+            ..Cli::default()
+        };
+        let config = resolve(&["nginx"], &kubernetes, cli).unwrap();
+        assert_eq!(
+            (config.delay.as_secs(), config.grace_period.as_secs()),
+            (90, 120)
+        );
+        // Cloud Run is asked first, and an empty variable is unset.
+        let both = [
+            ("K_SERVICE", "x"),
+            ("KUBERNETES_SERVICE_HOST", "x"),
+            ("DRAINIT_DELAY", ""),
+        ];
+        let config = resolve(&["nginx"], &both, Cli::default()).unwrap();
+        assert_eq!(
+            (config.delay.as_secs(), config.grace_period.as_secs()),
+            (0, 10)
+        );
+    }
+
+    #[test]
+    fn a_default_delay_is_cut_and_a_given_one_refused_where_no_time_is_left() {
+        let with = |delay: &str, grace: &str| {
+            let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let cli = Cli {
+                delay: given(delay),
+                grace_period: given(grace),
+                ..Cli::default()
+            };
+            resolve(&["nginx", "php-fpm"], &[], cli)
+        };
+        assert_eq!(with("", "3").unwrap().delay, Duration::from_secs(1));
+        assert!(with("6999ms", "").is_ok());
+        let message = message(with("7s", ""));
+        assert!(
+            message.contains("--delay: 7s") && message.contains("below 7s"),
+            "{message}"
+        );
+        assert!(message.contains("DRAINIT_GRACE_PERIOD"), "{message}");
+        assert!(with("7s", "20s").is_ok());
+        assert!(with("1s", "0").is_err() && with("1s", "x").is_err() && with("-1", "").is_err());
+    }
+
+    #[test]
+    fn deadlines_leave_each_service_time() {
+        let cli = Cli {
+            grace_period: Some("30".into()),
+            ..services(&["php-fpm", "nginx"])
+        };
+        let config = resolve(&["nginx", "php-fpm"], &[], cli).unwrap();
+        let at = |id| config.term_at(ServiceId(id)).as_secs_f64();
+        assert_eq!((at(1), at(0)), (27.0, 28.0));
+        assert_eq!(
+            (
+                config.kill_at().as_secs_f64(),
+                config.exit_at().as_secs_f64()
+            ),
+            (29.0, 29.5)
+        );
+        // Many services share a quarter of the grace period.
+        let many: Vec<String> = (0..21).map(|n| format!("s{n}=nginx")).collect();
+        let cli = services(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        let config = resolve(&["nginx"], &[], cli).unwrap();
+        assert_eq!(config.term_at(ServiceId(20)).as_secs_f64(), 5.5);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_would_be_right() {
+        let programs = ["nginx", "php-fpm", "php"];
+        for (cli, parts) in [
+            (
+                services(&["queue"]),
+                &["queue", "--service 'queue=COMMAND'"][..],
+            ),
+            (services(&["apache2"]), &["apache2=COMMAND"]),
+            (services(&["a=php", "a=php"]), &["two services", "a"]),
+            (services(&["a="]), &["a=", "empty"]),
+            (services(&["=php"]), &["name is empty"]),
+            (services(&["a=php | php"]), &["'|'", "sh -c"]),
+            (services(&["a=nosuch"]), &["nosuch: command not found"]),
+            (command(&["locked"]), &["locked: not executable"]),
+            (command(&[""]), &["the command is empty"]),
+            (
+                Cli {
+                    delay: Some("5x".into()),
+                    ..Cli::default()
+                },
+                &["--delay", "'5x'", "500ms"],
+            ),
+            (
+                Cli {
+                    stop_signal: Some("TREM".into()),
+                    ..command(&["php"])
+                },
+                &["--stop-signal", "TREM"],
+            ),
+            (
+                Cli {
+                    stop_signal: Some("INT".into()),
+                    ..Cli::default()
+                },
+                &["--stop-signal", "2 services"],
+            ),
+            (
+                Cli {
+                    rewrite: vec!["HUP".into()],
+                    ..Cli::default()
+                },
+                &["--rewrite", "FROM=TO"],
+            ),
+            (
+                Cli {
+                    marker: Some("x".into()),
+                    ..Cli::default()
+                },
+                &["--marker", "absolute"],
+            ),
+            (
+                Cli {
+                    log_format: Some("xml".into()),
+                    ..Cli::default()
+                },
+                &["--log-format", "json"],
+            ),
+            (
+                Cli {
+                    log_level: Some("loud".into()),
+                    ..Cli::default()
+                },
+                &["--log-level", "debug"],
+            ),
+            (
+                Cli {
+                    command: vec!["php".into()],
+                    ..services(&["nginx"])
+                },
+                &["--service", "command"],
+            ),
+        ] {
+            let message = message(resolve(&programs, &[], cli));
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        let message = message(resolve(
+            &programs,
+            &[("DRAINIT_GRACE_PERIOD", "10x")],
+            Cli::default(),
+        ));
+        assert!(
+            message.starts_with("DRAINIT_GRACE_PERIOD: '10x'"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn services_and_rewrites_come_from_variables_one_a_line() {
+        let variables = [
+            ("DRAINIT_SERVICES", "nginx\n queue=php a b\n"),
+            ("DRAINIT_REWRITE", "HUP=none\n1=2"),
+        ];
+        let config = resolve(&["nginx", "php"], &variables, Cli::default()).unwrap();
+        assert_eq!(config.services.len(), 2);
+        assert_eq!(config.services[1].command, ["php", "a", "b"]);
+        assert_eq!(config.rewrites.len(), 2);
+        // A command is a flag that wins.
+        let config = resolve(&["nginx", "php"], &variables, command(&["php"])).unwrap();
+        assert_eq!(config.services.len(), 1);
+    }
+}

@@ -1,5 +1,53 @@
 //! drainit: a PID 1 for containers that stops nginx and php-fpm without
 //! dropping a request.
+//!
+//! # Shape
+//!
+//! ```text
+//!  kernel                     shell (supervisor, sys)                     core (machine)
+//!  signals  -> self-pipe ---> which signals?        StopRequested, … ---+
+//!  SIGCHLD  -> waitpid(-1) -> which children?       Exited, … ----------+
+//!  /proc, pidfds -----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
+//!                                                   Remains, Unsent     |            |
+//!  deadline reached --------> nothing else?         Tick ---------------+            |
+//!  kill(2), spawn, exit <---- perform, then log  <--------------- Vec<Action> <------+
+//!  poll(2) timeout <--------------------------------------------- deadline(), awaits()
+//! ```
+//!
+//! - [`machine`] is the core, and pure: facts in, orders out. Every rule about
+//!   stopping is there, and specified by a trace in `machine/traces.rs`; all
+//!   its states are searched in `machine/explore.rs`.
+//! - [`supervisor`] is the shell around it: one thread, one `poll`, one
+//!   deadline. It maps services to processes and decides nothing.
+//! - [`sys`] alone calls the kernel.
+//! - [`config`] turns what was typed ([`cli`]) and the environment into what is
+//!   to be done; [`preset`] is what is known about each program; [`mod@signal`]
+//!   says what a received signal asks for.
+//! - [`report`] watches the same facts and orders as the core, and says what
+//!   happened; [`exit`] decides our exit code from its record. [`logger`]
+//!   writes it down.
+//!
+//! # Phases
+//!
+//! They only go forward. Within the first, each service has a stage of its own.
+//!
+//! ```text
+//!             services                                   sweeping      flushing     over
+//!  |--------------------------------------------------|------------|------------|--------->
+//!   waiting -> starting -> serving -> draining -> gone  what is      what the     report,
+//!                  ^           |         ^              left below   kernel has   exit
+//!                  |           +---------+              us drains    still to
+//!             respawning     its turn: the delay is                  send
+//!                            over, and those that are
+//!                            after it have gone
+//! ```
+//!
+//! # Deliberately absent
+//!
+//! Threads; an async runtime; timers (the deadline is a function
+//! of the state); a trait for the clock or the kernel (effects are data);
+//! counting of signals (two that come at once are one).
+
 pub mod cli;
 pub mod config;
 pub mod exit;

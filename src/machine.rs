@@ -910,14 +910,14 @@ impl Drain {
 
     fn awaits(&self, scope: Scope, main: Main) -> Option<Condition> {
         match self.step {
-            Step::Looking { .. } => Some(Condition::Remains(scope)),
             // It is our child: its exit is an event of its own.
             Step::Asked {
                 layer: Layer::Main, ..
             } if main == Main::Running => None,
             Step::Asked {
                 layer: Layer::Main, ..
-            } => Some(Condition::Remains(scope)),
+            }
+            | Step::Looking { .. } => Some(Condition::Remains(scope)),
             Step::Asked { .. } => Some(Condition::AskedGone(scope)),
         }
     }

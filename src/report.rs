@@ -97,15 +97,15 @@ impl Record {
             .map_or_else(String::new, |service| service.name.clone())
     }
 
-    fn line(&self, scope: Scope, what: impl Into<String>) -> Option<Line> {
+    fn line(&self, scope: Scope, what: impl Into<String>) -> Line {
         let who = match scope {
             Scope::Service(id) => self.name(id),
             Scope::Rest => "orphans".to_owned(),
         };
-        Some(Line {
+        Line {
             who,
             what: what.into(),
-        })
+        }
     }
 
     /// Takes note of a fact before the core is told of it; returns what is
@@ -118,17 +118,17 @@ impl Record {
                 let service = self.services.get_mut(id.0)?;
                 service.status = Some(status);
                 service.ended_at = Some(now);
-                self.line(Scope::Service(id), status.to_string())
+                Some(self.line(Scope::Service(id), status.to_string()))
             }
             Event::Remains(Scope::Service(id), remains) if remains.web || remains.fpm => {
                 self.services.get_mut(id.0)?.is_preset = true;
                 None
             }
-            Event::AskRefused(scope) => self.line(
+            Event::AskRefused(scope) => Some(self.line(
                 scope,
                 "its workers run as another user and may not be signalled: the master is asked, \
                  which cuts their requests if process_control_timeout is 0",
-            ),
+            )),
             Event::ReloadRequested
             | Event::ReopenRequested
             | Event::Signalled(_)
@@ -202,7 +202,7 @@ impl Record {
                     (Some(Failure::NotReady), None) => "was not ready in time; stopping",
                     _ => "can't be started; stopping",
                 };
-                self.line(Scope::Service(id), what)
+                Some(self.line(Scope::Service(id), what))
             }
             Action::EndedUnasked(id) => {
                 self.since.get_or_insert(now);
@@ -210,9 +210,7 @@ impl Record {
                 if self.first_unasked.is_none() {
                     self.first_unasked = service.status;
                 }
-                (self.services.len() > 1)
-                    .then(|| self.line(Scope::Service(id), "ended unasked"))
-                    .flatten()
+                (self.services.len() > 1).then(|| self.line(Scope::Service(id), "ended unasked"))
             }
             Action::Spawn(_)
             | Action::Reload(_)

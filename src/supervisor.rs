@@ -909,3 +909,42 @@ fn last_resort(mains: &[(Pid, Signal)], patience: Duration) {
         let _ = process::kill_group(*pid, Signal::KILL);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A child that has set this trap for SIGTERM.
+    fn child(trap: &str) -> (Child, Pid) {
+        let script = format!("trap '{trap}' TERM; echo ready; while :; do :; done");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        let pid = Pid::new(child.id().try_into().unwrap()).unwrap();
+        (child, pid)
+    }
+
+    /// One test, as the last resort reaps whatever child there is.
+    #[test]
+    fn the_last_resort_asks_and_then_kills() {
+        let (mut polite, pid) = child("exit 7");
+        last_resort(&[(pid, Signal::TERM)], Duration::from_secs(20));
+        assert!(polite.wait().is_err(), "it was not reaped");
+
+        let (mut stubborn, pid) = child("");
+        last_resort(&[(pid, Signal::TERM)], Duration::ZERO);
+        assert_eq!(stubborn.wait().unwrap().signal(), Some(9));
+    }
+}

@@ -20,24 +20,23 @@ use crate::sys::signals::Inherited;
 
 /// The id of a process: never 0 or negative, which kill(2) takes for groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pid(NonZero<u32>);
+pub struct Pid(NonZero<libc::pid_t>);
 
 impl Pid {
     /// `None` for what can't be one.
-    pub fn new(number: u32) -> Option<Self> {
-        NonZero::new(number)
-            .filter(|pid| i32::try_from(pid.get()).is_ok())
-            .map(Self)
+    pub fn new(number: libc::pid_t) -> Option<Self> {
+        NonZero::new(number).filter(|pid| pid.get() > 0).map(Self)
     }
 
     /// Our own.
     pub fn own() -> Self {
-        Self::new(std::process::id()).unwrap_or(Self(NonZero::<u32>::MIN))
+        let own = unistd::getpid().as_raw();
+        Self::new(own).unwrap_or(Self(NonZero::<libc::pid_t>::MAX))
     }
 
     /// As the kernel takes it.
     fn raw(self) -> libc::pid_t {
-        self.0.get().cast_signed()
+        self.0.get()
     }
 }
 
@@ -119,22 +118,19 @@ pub fn reap() -> Reaped {
         let mut status = 0;
         // SAFETY: `status` is a valid place for the status.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        let killed_by = Signal::from_number(libc::WTERMSIG(status));
-        return match (u32::try_from(pid).ok().map(Pid::new), killed_by) {
-            (Some(None), _) => Reaped::Nothing,
-            (Some(Some(pid)), Some(signal)) if libc::WIFSIGNALED(status) => {
-                Reaped::Child(pid, Status::Killed(signal))
-            }
-            (Some(Some(pid)), _) => {
-                let code = u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX);
-                Reaped::Child(pid, Status::Exited(code))
-            }
-            (None, _) => match io::Error::last_os_error().raw_os_error() {
-                Some(libc::EINTR) => continue,
-                Some(libc::ECHILD) => Reaped::NoChildren,
+        let Some(child) = Pid::new(pid) else {
+            return match (pid, io::Error::last_os_error().raw_os_error()) {
+                (-1, Some(libc::EINTR)) => continue,
+                (-1, Some(libc::ECHILD)) => Reaped::NoChildren,
                 _ => Reaped::Nothing,
-            },
+            };
         };
+        let killed_by = Signal::from_number(libc::WTERMSIG(status));
+        let status = match killed_by {
+            Some(signal) if libc::WIFSIGNALED(status) => Status::Killed(signal),
+            _ => Status::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)),
+        };
+        return Reaped::Child(child, status);
     }
 }
 
@@ -236,7 +232,8 @@ fn exec(
     // async-signal-safe, and allocates nothing: `ignored` was cloned before.
     unsafe { command.pre_exec(prepare) };
     let child = command.spawn()?;
-    Pid::new(child.id()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let pid = child.id().try_into().ok().and_then(Pid::new);
+    pid.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The file that a command's first word names, as execvp(3) looks it up.

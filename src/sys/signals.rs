@@ -35,7 +35,7 @@ pub fn take_over() -> io::Result<(Inherited, Signals)> {
     };
     let (read, write) = UnixStream::pair()?;
     let none: [i32; 0] = [];
-    let signals = SignalDelivery::with_pipe(read, write, SignalOnly::default(), none)?;
+    let signals = SignalDelivery::with_pipe(read, write, SignalOnly, none)?;
     let handle = signals.handle();
     for signal in Signal::handled() {
         handle.add_signal(signal.number())?;
@@ -44,7 +44,7 @@ pub fn take_over() -> io::Result<(Inherited, Signals)> {
     Ok((inherited, Signals(signals)))
 }
 
-/// From proc_pid_status(5); without a /proc, none. Rust itself has SIGPIPE
+/// From `proc_pid_status(5)`; without a /proc, none. Rust itself has SIGPIPE
 /// ignored by now, and gives children its default action.
 fn ignored() -> Vec<Signal> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -114,7 +114,7 @@ fn endpoint(field: &str) -> Option<(String, u16)> {
     Some((address.to_owned(), u16::from_str_radix(port, 16).ok()?))
 }
 
-/// 127.0.0.0/8, ::1, or the first in the form of the second. The table has
+/// 127.0.0.0/8, `::1`, or the first in the form of the second. The table has
 /// each 32 bits of an address in the machine's byte order.
 fn is_loopback(address: &str) -> bool {
     let words: Option<Vec<u32>> = address

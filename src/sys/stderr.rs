@@ -21,7 +21,7 @@ pub struct Stderr {
 
 #[derive(Debug)]
 enum Way {
-    /// A pipe or a terminal, opened anew: O_NONBLOCK belongs to the open file,
+    /// A pipe or a terminal, opened anew: `O_NONBLOCK` belongs to the open file,
     /// which the services share with us otherwise.
     Anew(File),
     /// A regular file never waits.

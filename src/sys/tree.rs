@@ -1,4 +1,4 @@
-//! The process table, as /proc shows it: proc_pid_stat(5).
+//! The process table, as /proc shows it: `proc_pid_stat(5)`.
 
 use std::fs;
 
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(found, [pid(3), pid(9)]);
     }
 
-    fn pid(number: u32) -> Pid {
+    fn pid(number: i32) -> Pid {
         Pid::new(number).unwrap()
     }
 }
