@@ -478,9 +478,9 @@ fn single(command: Vec<OsString>, host: &Host) -> Result<ServiceConfig, Error> {
         .map(|word| base_name(word))
         .unwrap_or_default();
     let service = by_command(&name, command, host)?;
-    // Nobody waits for it, and what it is may not be what it becomes.
+    // Nobody waits for it, and `nginx -t` never listens.
     Ok(ServiceConfig {
-        ready: service.ready,
+        ready: Readiness::None,
         ..service
     })
 }

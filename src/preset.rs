@@ -54,7 +54,6 @@ static NGINX: Preset = Preset {
         "openresty",
         "angie",
         "angie-debug",
-        "freenginx",
         "tengine",
     ],
     kind: Kind::Web,
@@ -125,13 +124,21 @@ impl Preset {
 /// Whether this command of an nginx says itself whether it goes to the
 /// background: a second `daemon` directive is an error to nginx.
 pub fn has_daemon_directive(arguments: &[String]) -> bool {
-    arguments.iter().any(|argument| {
-        argument
-            .strip_prefix("-g")
-            .unwrap_or(argument)
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        let directives = match argument.strip_prefix("-g") {
+            Some("") => arguments.next().unwrap_or_default(),
+            Some(directives) => directives,
+            None => continue,
+        };
+        let mut words = directives
             .split(';')
-            .any(|directive| directive.trim_start().starts_with("daemon"))
-    })
+            .filter_map(|d| d.split_whitespace().next());
+        if words.any(|word| word == "daemon") {
+            return true;
+        }
+    }
+    false
 }
 
 /// How new a php-fpm is, by its file's name: `php-fpm` is what the image's
@@ -237,7 +244,8 @@ mod tests {
         assert!(has(&["-g", "daemon off;"]));
         assert!(has(&["-gdaemon off;"]));
         assert!(has(&["-g", "pid /run/n.pid; daemon on;"]));
-        assert!(!has(&["-c", "/etc/nginx/daemon.conf"]));
+        assert!(!has(&["-c", "daemon.conf"]));
+        assert!(!has(&["-g", "error_log daemon;"]));
         assert!(!has(&[]));
     }
 }

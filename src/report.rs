@@ -23,6 +23,8 @@ pub struct Record {
     pub orphans: u64,
     /// What asked us to stop, if anybody did.
     requested_by: Option<Signal>,
+    /// A stop request was repeated.
+    repeated: bool,
     /// Somebody at the keyboard pressed on.
     hurried: bool,
     /// When stopping began.
@@ -85,6 +87,7 @@ impl Record {
             first_unasked: None,
             orphans: 0,
             requested_by: None,
+            repeated: false,
             hurried: false,
             since: None,
             drained_from: None,
@@ -144,9 +147,13 @@ impl Record {
 
     /// The first request is spoken of when the stop begins.
     fn requested(&mut self, signal: Signal, already: &str) -> Option<Line> {
-        let again = self.requested_by.is_some() || self.since.is_some();
+        let stopping = self.requested_by.is_some() || self.since.is_some();
         self.requested_by.get_or_insert(signal);
-        self.hurried |= again && signal == Signal::INT;
+        let interrupt = signal == Signal::INT;
+        self.hurried |= stopping && interrupt;
+        // Who repeats a request without end shall not fill the log with it.
+        let again = stopping && (interrupt || !self.repeated);
+        self.repeated |= stopping && !interrupt;
         again.then(|| Line {
             who: signal.to_string(),
             what: already.to_owned(),

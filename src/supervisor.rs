@@ -34,7 +34,7 @@ use crate::report::{self, Line, Record};
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
 use crate::sys::signals::{Inherited, Signals};
-use crate::sys::sockets;
+use crate::sys::sockets::{self, Listener};
 use crate::sys::tree::{self, Process};
 
 /// How soon a condition is looked at again that no descriptor tells of. The
@@ -131,12 +131,10 @@ impl Supervisor {
             self.take_signals();
             self.reap();
             self.look();
-            if self
-                .machine
-                .deadline()
-                .is_some_and(|deadline| deadline <= self.now())
-            {
+            let now = self.now();
+            if self.machine.deadline().is_some_and(|at| at <= now) {
                 self.tell(Event::Tick);
+                self.look();
             }
         }
         // Zombies that came since the last look.
@@ -454,20 +452,23 @@ impl Supervisor {
     }
 
     fn listens(&mut self, id: ServiceId) -> Listens {
-        let members = self.members(Scope::Service(id));
-        let held: Vec<io::Result<Vec<u64>>> = members
-            .iter()
-            .map(|process| sockets::held_by(process.pid))
-            .collect();
-        // Where one has ended since, its descriptors can't be read either.
-        let readable = held
-            .iter()
-            .zip(&members)
-            .all(|(held, process)| held.is_ok() || !process.runs());
-        let inodes: Vec<u64> = held.into_iter().flatten().flatten().collect();
-        if readable && inodes.is_empty() {
+        let mut inodes = Vec::new();
+        let mut unseen_users = Vec::new();
+        for process in self.members(Scope::Service(id)) {
+            match sockets::held_by(process.pid) {
+                Ok(held) => inodes.extend(held),
+                // It may have ended since; then there is no user either.
+                Err(_) => unseen_users.extend(tree::user(process.pid)),
+            }
+        }
+        if inodes.is_empty() && unseen_users.is_empty() {
             return Listens::No;
         }
+        let is_preset = self
+            .config
+            .services
+            .get(id.0)
+            .is_some_and(|s| s.preset.is_some());
         let Ok(listeners) = sockets::listeners() else {
             return Listens::Unknown;
         };
@@ -475,20 +476,25 @@ impl Supervisor {
             .mains
             .get(id.0)
             .map_or(&[][..], |main| &main.listeners_before);
-        let mine: Vec<_> = listeners
-            .iter()
-            .filter(|listener| {
-                inodes.contains(&listener.inode) || !readable && !before.contains(&listener.inode)
-            })
-            .collect();
-        let ports = mine.iter().filter_map(|listener| listener.port);
-        self.ports.extend(ports);
+        // Of who can't be looked into, what appeared since its start and is its
+        // user's may be its own. A unix socket doesn't say whose it is.
+        let may_be_unseen = |listener: &Listener| match listener.user {
+            Some(user) => unseen_users.contains(&user),
+            None => is_preset && !unseen_users.is_empty(),
+        };
+        let mine = |listener: &&Listener| {
+            inodes.contains(&listener.inode)
+                || !before.contains(&listener.inode) && may_be_unseen(listener)
+        };
+        let found: Vec<&Listener> = listeners.iter().filter(mine).collect();
+        self.ports
+            .extend(found.iter().filter_map(|listener| listener.port));
         self.ports.sort_unstable();
         self.ports.dedup();
-        match (mine.is_empty(), readable) {
-            (false, _) => Listens::Yes,
-            (true, true) => Listens::No,
-            (true, false) => Listens::Unknown,
+        match found.as_slice() {
+            [] if is_preset && !unseen_users.is_empty() => Listens::Unknown,
+            [] => Listens::No,
+            _ => Listens::Yes,
         }
     }
 
@@ -646,7 +652,7 @@ impl Supervisor {
             lines.push(Line {
                 who: self.name(id),
                 what,
-            })
+            });
         };
         if presets.is_empty() {
             self.signal_main(id, usual);

@@ -466,7 +466,6 @@ fn a_repeated_stop_request_changes_nothing() {
         0.0 s  nginx     started
         0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
         1.0 s  SIGQUIT   stopping already
-        2.0 s  SIGTERM   stopping already
         5.0 s  nginx     <- SIGQUIT
         6.0 s  nginx     exited 0
         6.0 s  php-fpm   workers <- SIGQUIT

@@ -61,6 +61,13 @@ impl Process {
     }
 }
 
+/// The effective user of a process.
+pub fn user(pid: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// Every process below `ancestor`, zombies left out.
 pub fn below(ancestor: Pid) -> Vec<Process> {
     let all = fs::read_dir("/proc")
@@ -115,6 +122,7 @@ mod tests {
     fn our_own_process_is_found_and_what_has_gone_is_not() {
         let own = Process::read(Pid::own()).unwrap();
         assert!(own.runs());
+        assert!(user(Pid::own()).is_some());
         assert!(
             !Process {
                 started: own.started + 1,
