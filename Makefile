@@ -22,16 +22,15 @@ dist/drainit: $(SOURCES)
 	    cargo build --locked --release --target $$target && \
 	mkdir -p dist && cp target/$$target/release/drainit $@ && ls -l $@
 
-# What users get: against musl, with std rebuilt for size, in Docker.
-dist: $(DIST)
-
-$(DIST): $(SOURCES) docker/Dockerfile docker/base-images
+# What users get: against musl, with std rebuilt for size, in Docker, whose layer
+# cache knows whether there is anything to do.
+dist:
 	docker/base-images debian:trixie-slim
 	docker build --tag $(IMAGE) --file docker/Dockerfile .
 	mkdir -p dist
 	container=$$(docker create $(IMAGE)) && \
-	    docker cp $$container:/drainit $@.new; docker rm $$container >/dev/null; mv $@.new $@
-	touch $@ && ls -l $@
+	    docker cp $$container:/drainit $(DIST).new; docker rm $$container >/dev/null
+	mv $(DIST).new $(DIST) && ls -l $(DIST)
 
 demo: build
 	docker/demo

@@ -147,6 +147,7 @@ impl Play {
     /// Answers what the core awaits, until it awaits what isn't so yet.
     fn settle(&mut self) {
         let mut looked_at = Vec::new();
+        let mut looks = 0;
         while let Some(condition) = self
             .machine
             .awaits()
@@ -177,6 +178,12 @@ impl Play {
                     Some(Event::Unsent(Unsent::None)).filter(|_| self.unsent.is_none())
                 }
             };
+            looks += 1;
+            assert!(
+                looks < 1000,
+                "the core goes round in circles:\n{}",
+                self.said
+            );
             looked_at.push(condition);
             if event.is_some_and(|event| self.tell(event)) {
                 looked_at.clear();
