@@ -2,7 +2,6 @@
 
 SHELL := /bin/sh
 IMAGE := drainit
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 ARCH := $(shell uname -m)
 DIST := dist/drainit-$(ARCH)-linux-musl
 
