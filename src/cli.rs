@@ -54,7 +54,7 @@ pub struct Cli {
 
     /// The file that exists while we drain, or none
     /// [default: /dev/shm/drainit.draining, where nginx runs]
-    #[arg(long, value_name = "PATH|none")]
+    #[arg(long, value_name = "PATH|none", global = true)]
     pub marker: Option<String>,
 
     /// text or json [default: text]

@@ -54,6 +54,8 @@ fn print(text: &str) -> ExitCode {
 
 /// Before the first spawn every mistake is fatal, with one line.
 fn fail(failure: Failure, message: &str) -> ExitCode {
+    // One line, whatever was given: a YAML block hands over line ends.
+    let message = message.replace(char::is_control, " ");
     // Nobody is left to tell if this fails.
     let _ = writeln!(std::io::stderr(), "drainit: {message}");
     failure.into()

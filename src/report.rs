@@ -48,6 +48,7 @@ pub struct ServiceRecord {
     pub forced: Option<Force>,
     /// The signals that we sent its processes to stop them.
     pub sent: Vec<Signal>,
+    started: bool,
     asked_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
 }
@@ -78,6 +79,7 @@ impl Record {
             start_failed: None,
             forced: None,
             sent: Vec::new(),
+            started: false,
             asked_at: None,
             ended_at: None,
         });
@@ -132,11 +134,13 @@ impl Record {
                 "its workers run as another user and may not be signalled: the master is asked, \
                  which cuts their requests if process_control_timeout is 0",
             )),
+            Event::SpawnRefused(id) | Event::SpawnFailed(id) => {
+                self.services.get_mut(id.0)?.started = false;
+                None
+            }
             Event::ReloadRequested
             | Event::ReopenRequested
             | Event::Signalled(_)
-            | Event::SpawnRefused(_)
-            | Event::SpawnFailed(_)
             | Event::Listens(..)
             | Event::AskedGone(_)
             | Event::Remains(..)
@@ -219,11 +223,11 @@ impl Record {
                 }
                 (self.services.len() > 1).then(|| self.line(Scope::Service(id), "ended unasked"))
             }
-            Action::Spawn(_)
-            | Action::Reload(_)
-            | Action::Reopen(_)
-            | Action::Forward(..)
-            | Action::Exit => None,
+            Action::Spawn(id) => {
+                self.services.get_mut(id.0)?.started = true;
+                None
+            }
+            Action::Reload(_) | Action::Reopen(_) | Action::Forward(..) | Action::Exit => None,
         }
     }
 
@@ -280,7 +284,7 @@ impl Record {
                 Some(status) => {
                     let _ = write!(text, " {status}");
                 }
-                None if service.asked_at.is_some() => text.push_str(" still running"),
+                None if service.started => text.push_str(" still running"),
                 None => text.push_str(" not started"),
             }
         }

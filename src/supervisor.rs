@@ -211,13 +211,17 @@ impl Supervisor {
         for condition in self.machine.awaits() {
             let told_by_descriptors = match condition {
                 Condition::AskedGone(scope) => {
-                    let asked = self.asked_of(scope);
-                    descriptors.extend(
-                        asked
-                            .iter()
-                            .filter_map(|asked| Some(asked.pidfd.as_ref()?.as_fd())),
-                    );
-                    asked.iter().all(|asked| asked.pidfd.is_some())
+                    // A pidfd stays readable: those that have gone already would
+                    // wake us without end until the last one has.
+                    let left: Vec<&Asked> = self
+                        .asked_of(scope)
+                        .iter()
+                        .filter(|asked| !asked.has_gone())
+                        .collect();
+                    let pidfds = left.iter().filter_map(|asked| asked.pidfd.as_ref());
+                    descriptors.extend(pidfds.map(AsFd::as_fd));
+                    // None: the last has gone since we looked.
+                    !left.is_empty() && left.iter().all(|asked| asked.pidfd.is_some())
                 }
                 Condition::Listens(_) | Condition::Remains(_) | Condition::Flushed => false,
             };
@@ -336,7 +340,15 @@ impl Supervisor {
         if self.childless {
             return Vec::new();
         }
-        let all = tree::below(self.own_pid);
+        let mut all = tree::below(self.own_pid);
+        // Where there is no /proc, or another namespace's, our children are ours
+        // all the same; one that has ended is still in it until we reap it.
+        for pid in self.mains.iter().filter_map(|main| main.pid) {
+            let seen = Process::read(pid).is_some_and(|p| p.parent == Some(self.own_pid));
+            if !seen {
+                all.push(Process::unseen(pid, self.own_pid));
+            }
+        }
         match scope {
             Scope::Service(id) if self.mains.len() > 1 => self.members_of(id, &all),
             // Whatever runs, the only service has started it.

@@ -54,6 +54,18 @@ impl Process {
         })
     }
 
+    /// A child of ours that /proc doesn't show; it leads its own group.
+    pub fn unseen(pid: Pid, own_pid: Pid) -> Self {
+        Self {
+            pid,
+            parent: Some(own_pid),
+            group: Some(pid),
+            comm: String::new(),
+            started: 0,
+            is_zombie: false,
+        }
+    }
+
     /// Whether this process is still there, and no zombie.
     pub fn runs(&self) -> bool {
         Self::read(self.pid)

@@ -1,0 +1,387 @@
+//! The command line and the environment as users get them wrong: each mistake
+//! is one line that names the thing, and an exit code as a shell has it,
+//! before anything was started. And what is printed on request.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::Command;
+
+use common::{Scratch, drainit};
+
+/// Runs it to its end: exit code, standard output, standard error.
+fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// It ends with this code and one line on standard error, with these in it.
+#[track_caller]
+fn assert_refused(command: &mut Command, code: i32, parts: &[&str]) {
+    let (got, stdout, stderr) = run(command);
+    assert_eq!(got, code, "{command:?}: {stderr}");
+    assert_eq!(stdout, "", "{command:?}");
+    assert!(
+        stderr.starts_with("drainit: ") && stderr.ends_with('\n') && stderr.lines().count() == 1,
+        "{command:?}: not one line of ours: {stderr:?}"
+    );
+    for part in parts {
+        assert!(stderr.contains(part), "{command:?}: no {part:?}: {stderr}");
+    }
+}
+
+#[test]
+fn bad_arguments_are_refused_in_one_line() {
+    for (arguments, parts) in [
+        (&["--dealy", "5", "true"][..], &["--dealy", "--delay"][..]),
+        (&["--delay"], &["--delay", "value is required"]),
+        (
+            &["--delay", "soon", "true"],
+            &["--delay", "'soon'", "500ms"],
+        ),
+        (&["--delay", "-1", "true"], &["-1"]),
+        (&["--delay", "inf", "true"], &["--delay", "'inf'"]),
+        (&["--delay", "5ss", "true"], &["--delay", "'5ss'"]),
+        (&["--delay", "1", "--delay", "2", "true"], &["--delay"]),
+        (
+            &["--grace-period", "10ms", "true"],
+            &["--grace-period", "100ms"],
+        ),
+        (
+            &["--grace-period", "long", "true"],
+            &["--grace-period", "'long'"],
+        ),
+        (
+            &["--stop-signal", "TREM", "true"],
+            &["--stop-signal", "'TREM'"],
+        ),
+        (&["--stop-signal", "65", "true"], &["--stop-signal", "'65'"]),
+        (
+            &["--rewrite", "HUP", "true"],
+            &["--rewrite", "'HUP'", "FROM=TO"],
+        ),
+        (&["--rewrite", "HUP=NIX", "true"], &["--rewrite", "'NIX'"]),
+        (&["--marker", "here", "true"], &["--marker", "'here'"]),
+        (&["--log-format", "xml", "true"], &["--log-format", "'xml'"]),
+        (&["--log-level", "loud", "true"], &["--log-level", "'loud'"]),
+        (&[""], &["empty"]),
+        (&["nginx-snippet", "more"], &["'more'"]),
+    ] {
+        assert_refused(&mut drainit(arguments), 2, parts);
+    }
+}
+
+#[test]
+fn bad_services_are_refused_in_one_line() {
+    for (arguments, parts) in [
+        (
+            &["--service", "queue"][..],
+            &["queue", "--service 'queue=COMMAND'"][..],
+        ),
+        (&["--service", "apache2"], &["apache2", "COMMAND"]),
+        (&["--service", "=true"], &["=true", "name is empty"]),
+        (&["--service", "queue="], &["queue=", "empty"]),
+        (&["--service", "queue='  "], &["queue=", "'"]),
+        (
+            &["--service", "a=true", "--service", "a=false"],
+            &["a=false", "two services of the name a"],
+        ),
+        (
+            &["--service", "a=true", "echo", "hi"],
+            &["--service", "echo hi"],
+        ),
+        (
+            &[
+                "--stop-signal",
+                "INT",
+                "--service",
+                "a=true",
+                "--service",
+                "b=true",
+            ],
+            &["--stop-signal", "SIGINT", "2 services"],
+        ),
+    ] {
+        assert_refused(&mut drainit(arguments), 2, parts);
+    }
+}
+
+#[test]
+fn what_needs_a_shell_is_refused_and_says_so() {
+    for line in [
+        "a | b",
+        "a && b",
+        "a; b",
+        "a > b",
+        "a < b",
+        "echo $HOME",
+        "ls *",
+        "\"$HOME\"",
+        "`a`",
+    ] {
+        let service = format!("queue={line}");
+        assert_refused(&mut drainit(["--service", &service]), 2, &[line, "sh -c"]);
+    }
+}
+
+#[test]
+fn a_delay_that_leaves_no_time_names_what_would_help() {
+    // Docker's 10 s, of which the last two are for SIGTERM and SIGKILL.
+    let parts = [
+        "--delay",
+        "30s",
+        "below 8s",
+        "Docker's 10s",
+        "DRAINIT_GRACE_PERIOD",
+    ];
+    assert_refused(&mut drainit(["--delay", "30", "true"]), 2, &parts);
+    assert_refused(
+        &mut drainit(["--delay", "8", "true"]),
+        2,
+        &["8s", "DRAINIT_GRACE_PERIOD"],
+    );
+    assert_eq!(run(&mut drainit(["--delay", "7.9", "true"])).0, 0);
+    assert_eq!(
+        run(&mut drainit([
+            "--delay",
+            "30",
+            "--grace-period",
+            "40",
+            "true"
+        ]))
+        .0,
+        0
+    );
+    let parts = ["DRAINIT_DELAY", "30s", "Kubernetes's 30s"];
+    let mut command = drainit(["true"]);
+    command
+        .env("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        .env("DRAINIT_DELAY", "30");
+    assert_refused(&mut command, 2, &parts);
+    // Who has given a grace period knows of it.
+    let mut command = drainit(["--grace-period", "20", "--delay", "19", "true"]);
+    assert_refused(&mut command, 2, &["--delay", "19s", "below 18s", "20s"]);
+}
+
+#[test]
+fn bad_variables_are_refused_by_their_names() {
+    for (name, value, part) in [
+        ("DRAINIT_DELAY", "soon", "'soon'"),
+        ("DRAINIT_GRACE_PERIOD", "0", "100ms"),
+        ("DRAINIT_STOP_SIGNAL", "TREM", "'TREM'"),
+        ("DRAINIT_REWRITE", "HUP=TERM\nUSR1", "'USR1'"),
+        ("DRAINIT_MARKER", "here", "'here'"),
+        ("DRAINIT_LOG_FORMAT", "xml", "'xml'"),
+        ("DRAINIT_LOG_LEVEL", "loud", "'loud'"),
+    ] {
+        assert_refused(drainit(["true"]).env(name, value), 2, &[name, part]);
+        assert_refused(
+            drainit(["true"]).env(name, OsStr::from_bytes(b"\xff")),
+            2,
+            &[name, "UTF-8"],
+        );
+    }
+    let services = "a=true\n\n  a=false\n";
+    assert_refused(
+        drainit::<&str>([]).env("DRAINIT_SERVICES", services),
+        2,
+        &["DRAINIT_SERVICES", "a=false", "two services"],
+    );
+}
+
+/// A YAML block hands over line ends that nobody sees.
+#[test]
+fn a_value_with_a_line_end_makes_no_second_line() {
+    for (arguments, code, parts) in [
+        (&["--delay", "5\nx", "true"][..], 2, &["--delay", "5"][..]),
+        (&["--service", "a=b |\nc"], 2, &["a=b", "sh -c"]),
+        (&["--dealy\n", "true"], 2, &["--dealy"]),
+        (&["no-such\ncommand"], 127, &["no-such"]),
+    ] {
+        assert_refused(&mut drainit(arguments), code, parts);
+    }
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_an_empty_one_is_unset() {
+    let mut command = drainit(["--delay", "1", "true"]);
+    let (code, _, stderr) = run(command.env("DRAINIT_DELAY", "3"));
+    assert_eq!(code, 0);
+    assert!(stderr.contains("delay 1s"), "{stderr}");
+    let mut command = drainit(["true"]);
+    let (code, _, stderr) = run(command.env("DRAINIT_DELAY", "3"));
+    assert_eq!(code, 0);
+    assert!(stderr.contains("delay 3s"), "{stderr}");
+    let mut command = drainit(["true"]);
+    for name in [
+        "DRAINIT_DELAY",
+        "DRAINIT_GRACE_PERIOD",
+        "DRAINIT_STOP_SIGNAL",
+        "DRAINIT_REWRITE",
+        "DRAINIT_MARKER",
+        "DRAINIT_LOG_FORMAT",
+        "DRAINIT_LOG_LEVEL",
+        "DRAINIT_SERVICES",
+        "KUBERNETES_SERVICE_HOST",
+    ] {
+        command.env(name, "");
+    }
+    let (code, _, stderr) = run(&mut command);
+    assert_eq!(code, 0);
+    assert!(stderr.contains("grace period 10s, delay 2s"), "{stderr}");
+    assert!(stderr.contains("Docker"), "{stderr}");
+}
+
+/// Kubernetes makes such variables for a Service called drainit.
+#[test]
+fn unknown_variables_of_our_prefix_are_ignored() {
+    let mut command = drainit(["true"]);
+    command
+        .env("DRAINIT_PORT", "tcp://10.0.0.1:80")
+        .env("DRAINIT_SERVICE_HOST", "10.0.0.1")
+        .env("DRAINIT_SERVICE_PORT", "80");
+    let (code, _, stderr) = run(&mut command);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stderr.contains("warning"), "{stderr}");
+}
+
+#[test]
+fn services_may_come_from_the_environment_and_flags_win() {
+    let variable = "\n a=sh -c 'echo a; sleep 9' \n\nb=sh -c 'echo b; exit 4'\n";
+    let (code, stdout, stderr) = run(drainit::<&str>([]).env("DRAINIT_SERVICES", variable));
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stdout.contains("b\n"), "{stdout}");
+    assert!(stderr.contains("a         started"), "{stderr}");
+    let mut command = drainit(["--service", "c=sh -c 'exit 5'"]);
+    let (code, stdout, _) = run(command.env("DRAINIT_SERVICES", variable));
+    assert_eq!((code, stdout.as_str()), (5, ""));
+}
+
+#[test]
+fn a_command_that_isnt_there_is_127() {
+    for command in ["no-such-command", "/no/such/command", "./no-such-command"] {
+        assert_refused(&mut drainit([command]), 127, &[command, "not found"]);
+        let service = format!("queue={command}");
+        assert_refused(
+            &mut drainit(["--service", &service]),
+            127,
+            &[command, "not found"],
+        );
+    }
+}
+
+#[test]
+fn a_command_that_cant_be_executed_is_126() {
+    let scratch = Scratch::new();
+    let file = scratch.path("plain");
+    std::fs::write(&file, "text").unwrap();
+    let file = file.to_str().unwrap();
+    assert_refused(&mut drainit([file]), 126, &[file, "not executable"]);
+    assert_refused(&mut drainit(["/"]), 126, &["/", "not executable"]);
+}
+
+/// Only the kernel knows this one, once it has tried.
+#[test]
+fn a_program_whose_interpreter_is_missing_is_127() {
+    let scratch = Scratch::new();
+    let script = scratch.program("script", "#!/no/such/interpreter\n");
+    let (code, _, stderr) = run(&mut drainit([&script]));
+    assert_eq!(code, 127, "{stderr}");
+    assert!(stderr.contains(script.to_str().unwrap()), "{stderr}");
+}
+
+#[test]
+fn the_help_and_the_version_are_printed() {
+    let (code, stdout, stderr) = run(&mut drainit(["--help"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for part in [
+        "Usage: drainit",
+        "--service",
+        "--delay",
+        "--grace-period",
+        "DRAINIT_",
+    ] {
+        assert!(stdout.contains(part), "no {part}: {stdout}");
+    }
+    let (code, stdout, stderr) = run(&mut drainit(["--version"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout, concat!("drainit ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn what_follows_a_command_is_the_commands() {
+    for arguments in [
+        &["echo", "--help", "--delay"][..],
+        &["--", "echo", "--help", "--delay"],
+        &["--log-level", "off", "--", "echo", "--help", "--delay"],
+    ] {
+        let (code, stdout, _) = run(&mut drainit(arguments));
+        assert_eq!(
+            (code, stdout.as_str()),
+            (0, "--help --delay\n"),
+            "{arguments:?}"
+        );
+    }
+    // Words that a shell would have made something of.
+    let (_, stdout, _) = run(&mut drainit(["--", "echo", "$HOME", "a b", "", "|"]));
+    assert_eq!(stdout, "$HOME a b  |\n");
+    let (_, stdout, _) = run(&mut drainit([
+        OsStr::new("echo"),
+        OsStr::new("--"),
+        OsStr::new("x"),
+    ]));
+    assert_eq!(stdout, "-- x\n");
+}
+
+#[test]
+fn words_that_are_no_text_reach_the_command_as_they_are() {
+    let output = drainit([OsStr::new("echo"), OsStr::from_bytes(b"\xff\xfe")])
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"\xff\xfe\n");
+}
+
+#[test]
+fn the_nginx_snippet_names_the_marker() {
+    let (code, stdout, stderr) = run(&mut drainit(["nginx-snippet"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(
+        stdout.contains("if (-f /dev/shm/drainit.draining)"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("keepalive_timeout 0"), "{stdout}");
+
+    let (_, with_flag, _) = run(&mut drainit(["--marker", "/run/x", "nginx-snippet"]));
+    let (_, with_variable, _) = run(drainit(["nginx-snippet"]).env("DRAINIT_MARKER", "/run/x"));
+    assert_eq!(
+        with_flag,
+        stdout.replace("/dev/shm/drainit.draining", "/run/x")
+    );
+    assert_eq!(with_variable, with_flag);
+
+    let (code, stdout, _) = run(&mut drainit(["--marker", "none", "nginx-snippet"]));
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    assert_refused(
+        &mut drainit(["--marker", "x", "nginx-snippet"]),
+        2,
+        &["--marker", "'x'"],
+    );
+}
+
+/// As it is typed at least as often.
+#[test]
+fn the_nginx_snippet_takes_the_marker_behind_it_too() {
+    let (code, stdout, stderr) = run(&mut drainit(["nginx-snippet", "--marker", "/run/x"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("if (-f /run/x)"), "{stdout}");
+}
