@@ -7,8 +7,8 @@
 //!  kernel                     shell (supervisor, sys)                     core (machine)
 //!  signals  -> self-pipe ---> which signals?        StopRequested, … ---+
 //!  SIGCHLD  -> waitpid(-1) -> which children?       Exited, … ----------+
-//!  /proc, pidfds -----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
-//!                                                   Remains, Unsent     |            |
+//!  /proc, pidfds, ----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
+//!  sock_diag                                        Remains, Silent, …  |            |
 //!  deadline reached --------> nothing else?         Tick ---------------+            |
 //!  kill(2), spawn, exit <---- perform, then log  <--------------- Vec<Action> <------+
 //!  poll(2) timeout <--------------------------------------------- deadline(), awaits()

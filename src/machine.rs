@@ -148,6 +148,9 @@ pub enum Event {
     Listens(ServiceId, Listens),
     /// Those that the last [`Action::Ask`] of that scope asked have gone.
     AskedGone(Scope),
+    /// A scope's web servers have only such clients left as never sent a byte
+    /// ([`Condition::Silent`]).
+    Silent(Scope),
     /// php-fpm's workers may not be signalled: they run as another user.
     AskRefused(Scope),
     /// What is left of a scope ([`Condition::Remains`]).
@@ -179,6 +182,8 @@ pub enum Action {
     EndedUnasked(ServiceId),
     /// Ask a layer of a scope to finish what it has and end.
     Ask(Scope, Layer),
+    /// End a scope's web servers by SIGTERM: nobody waits for an answer.
+    Dismiss(Scope),
     /// Make what is left of a scope end.
     Force(Scope, Force),
     /// Report, and exit.
@@ -194,6 +199,10 @@ pub enum Condition {
     /// That those whom the last [`Action::Ask`] of this scope asked have gone.
     /// Answered by [`Event::AskedGone`].
     AskedGone(Scope),
+    /// That the clients of a scope's web servers are there, and silent: browsers
+    /// that connected in advance, health checks by TCP. Answered by
+    /// [`Event::Silent`].
+    Silent(Scope),
     /// What is left of a scope. Answered by [`Event::Remains`], at once.
     Remains(Scope),
     /// What the kernel still has to send. Answered by [`Event::Unsent`] when
@@ -204,6 +213,10 @@ pub enum Condition {
 /// A round of php-fpm's workers that was over within this time found none of
 /// them busy: an idle worker is gone some ten milliseconds after QUIT.
 const IDLE_ROUND: Duration = Duration::from_millis(100);
+
+/// How long after QUIT silent clients are waited for: who has just connected is
+/// about to send.
+const SILENCE_HEEDED: Duration = Duration::from_secs(1);
 
 /// How long what a main process left behind has between SIGTERM and SIGKILL,
 /// and then until nobody waits for it any longer.
@@ -328,11 +341,14 @@ enum Step {
     /// A layer was asked.
     Asked {
         layer: Layer,
-        /// For workers: a round that is over by then found none busy. For what
-        /// a main process left behind: when SIGKILL follows, then when nobody
+        /// For web servers: when silent clients are no longer waited for. For
+        /// workers: a round that is over by then found none busy. For what a
+        /// main process left behind: when SIGKILL follows, then when nobody
         /// waits any longer.
         until: Timestamp,
     },
+    /// The web servers were asked a while ago: silent clients don't keep them.
+    Lingering,
 }
 
 impl Machine {
@@ -504,6 +520,11 @@ impl Machine {
             Event::Exited(id, _) => self.record_exit(now, id, actions),
             Event::Listens(id, listens) => self.record_listens(now, id, listens),
             Event::AskedGone(scope) => self.record_asked_gone(now, scope, actions),
+            Event::Silent(scope) => {
+                if let Some((drain, _)) = self.drain_mut(scope) {
+                    drain.dismiss(scope, actions);
+                }
+            }
             Event::AskRefused(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
                     if matches!(
@@ -659,6 +680,11 @@ impl Machine {
                 drain.ask(scope, next, now, actions);
             }
             Step::Asked { layer, .. } => drain.step = Step::Looking { asked: Some(layer) },
+            Step::Lingering => {
+                drain.step = Step::Looking {
+                    asked: Some(Layer::Web),
+                }
+            }
             Step::Looking { .. } => {}
         }
     }
@@ -908,17 +934,20 @@ impl Drain {
         term_at: Timestamp(Duration::ZERO),
     };
 
-    fn awaits(&self, scope: Scope, main: Main) -> Option<Condition> {
+    fn awaits(&self, scope: Scope, main: Main) -> Vec<Condition> {
         match self.step {
             // It is our child: its exit is an event of its own.
             Step::Asked {
                 layer: Layer::Main, ..
-            } if main == Main::Running => None,
+            } if main == Main::Running => vec![],
             Step::Asked {
                 layer: Layer::Main, ..
             }
-            | Step::Looking { .. } => Some(Condition::Remains(scope)),
-            Step::Asked { .. } => Some(Condition::AskedGone(scope)),
+            | Step::Looking { .. } => vec![Condition::Remains(scope)],
+            Step::Lingering if self.force.is_none() => {
+                vec![Condition::AskedGone(scope), Condition::Silent(scope)]
+            }
+            Step::Asked { .. } | Step::Lingering => vec![Condition::AskedGone(scope)],
         }
     }
 
@@ -926,7 +955,8 @@ impl Drain {
         let until = match layer {
             Layer::Workers => now + IDLE_ROUND,
             Layer::Main => now + LEFTOVER_TIMEOUT,
-            Layer::Web | Layer::Masters => now,
+            Layer::Web => now + SILENCE_HEEDED,
+            Layer::Masters => now,
         };
         self.step = Step::Asked { layer, until };
         actions.push(Action::Ask(scope, layer));
@@ -940,7 +970,27 @@ impl Drain {
             Some(Force::Term) => Some(kill_at),
             Some(Force::Kill) => None,
         };
-        force_at.into_iter().chain(self.leftover_until(main)).min()
+        let step_until = self.leftover_until(main).or(self.heeds_silence_until());
+        force_at.into_iter().chain(step_until).min()
+    }
+
+    /// When silent clients are no longer waited for.
+    fn heeds_silence_until(&self) -> Option<Timestamp> {
+        match self.step {
+            Step::Asked {
+                layer: Layer::Web,
+                until,
+            } => Some(until),
+            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering => None,
+        }
+    }
+
+    /// SIGTERM where it cuts nothing.
+    fn dismiss(&mut self, scope: Scope, actions: &mut Vec<Action>) {
+        if self.step == Step::Lingering && self.force.is_none() {
+            self.force = Some(Force::Term);
+            actions.push(Action::Dismiss(scope));
+        }
     }
 
     /// When what a main process left behind, and was asked to end, has had its
@@ -951,7 +1001,7 @@ impl Drain {
                 layer: Layer::Main,
                 until,
             } if main != Main::Running => Some(until),
-            Step::Asked { .. } | Step::Looking { .. } => None,
+            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering => None,
         }
     }
 
@@ -967,6 +1017,12 @@ impl Drain {
     ) {
         if self.step == Self::NOT_BEGUN.step {
             return;
+        }
+        if self
+            .heeds_silence_until()
+            .is_some_and(|until| time.now >= until)
+        {
+            self.step = Step::Lingering;
         }
         let was_asked_by_term = by_term
             && matches!(

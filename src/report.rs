@@ -143,6 +143,7 @@ impl Record {
             | Event::Signalled(_)
             | Event::Listens(..)
             | Event::AskedGone(_)
+            | Event::Silent(_)
             | Event::Remains(..)
             | Event::Unsent(_)
             | Event::Tick => None,
@@ -223,6 +224,10 @@ impl Record {
                 }
                 (self.services.len() > 1).then(|| self.line(Scope::Service(id), "ended unasked"))
             }
+            Action::Dismiss(scope) => Some(self.line(
+                scope,
+                "<- SIGTERM: only clients that never sent a byte are left",
+            )),
             Action::Spawn(id) => {
                 self.services.get_mut(id.0)?.started = true;
                 None

@@ -80,6 +80,9 @@ struct Main {
     group: Option<Pid>,
     /// The listening sockets that were there before it was started.
     listeners_before: Vec<u64>,
+    /// Its ports, if TCP is all that it serves: nothing tells of the clients of
+    /// a unix socket, or of HTTP/3.
+    tcp_ports: Option<Vec<u16>>,
 }
 
 /// A process that was asked to end and isn't our child.
@@ -223,7 +226,10 @@ impl Supervisor {
                     // None: the last has gone since we looked.
                     !left.is_empty() && left.iter().all(|asked| asked.pidfd.is_some())
                 }
-                Condition::Listens(_) | Condition::Remains(_) | Condition::Flushed => false,
+                Condition::Listens(_)
+                | Condition::Remains(_)
+                | Condition::Silent(_)
+                | Condition::Flushed => false,
             };
             if !told_by_descriptors {
                 timeout = Some(timeout.unwrap_or(self.look_after).min(self.look_after));
@@ -318,6 +324,9 @@ impl Supervisor {
                     let gone = self.asked_of(scope).iter().all(Asked::has_gone);
                     gone.then_some(Event::AskedGone(scope))
                 }
+                Condition::Silent(scope) => self
+                    .are_clients_silent(scope)
+                    .then_some(Event::Silent(scope)),
                 Condition::Remains(scope) => Some(Event::Remains(scope, self.remains(scope))),
                 Condition::Flushed => self.look_whether_flushed(),
             };
@@ -499,15 +508,42 @@ impl Supervisor {
                 || !before.contains(&listener.inode) && may_be_unseen(listener)
         };
         let found: Vec<&Listener> = listeners.iter().filter(mine).collect();
+        let serves_udp =
+            || sockets::udp().map_or(true, |udp| udp.iter().any(|inode| inodes.contains(inode)));
+        // A unix socket has no port: then there is no list.
+        let ports: Option<Vec<u16>> = found.iter().map(|listener| listener.port).collect();
+        let tcp_ports = ports.filter(|_| unseen_users.is_empty() && !serves_udp());
         self.ports
             .extend(found.iter().filter_map(|listener| listener.port));
         self.ports.sort_unstable();
         self.ports.dedup();
-        match found.as_slice() {
+        let listens = match found.as_slice() {
             [] if is_preset && !unseen_users.is_empty() => Listens::Unknown,
             [] => Listens::No,
             _ => Listens::Yes,
+        };
+        if let Some(main) = self.mains.get_mut(id.0) {
+            main.tcp_ports = tcp_ports;
         }
+        listens
+    }
+
+    fn are_clients_silent(&self, scope: Scope) -> bool {
+        let Scope::Service(id) = scope else {
+            return false;
+        };
+        let ports = self
+            .mains
+            .get(id.0)
+            .and_then(|main| main.tcp_ports.as_ref());
+        ports.is_some_and(|ports| sockets::are_silent(ports))
+    }
+
+    fn dismiss(&mut self, scope: Scope) {
+        let members = self.members(scope);
+        let masters = self.masters(scope, &members, Kind::Web);
+        self.signal_all(masters.iter().map(|(process, _)| process), Signal::TERM);
+        self.record.sent(scope, Signal::TERM);
     }
 
     fn look_whether_flushed(&mut self) -> Option<Event> {
@@ -553,6 +589,7 @@ impl Supervisor {
                 }
             }
             Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
+            Action::Dismiss(scope) => self.dismiss(scope),
             Action::Force(scope, force) => self.force(scope, force, lines),
             Action::StartFailed(_) | Action::EndedUnasked(_) | Action::Exit => {}
         }

@@ -146,8 +146,9 @@ impl World {
             if let Step::Asked { layer, until } = &mut drain.step {
                 *until = match layer {
                     Layer::Workers => Timestamp::from(self.now <= *until),
+                    Layer::Web => relative(*until),
                     Layer::Main if main != Main::Running => relative(*until),
-                    Layer::Web | Layer::Masters | Layer::Main => Timestamp::default(),
+                    Layer::Masters | Layer::Main => Timestamp::default(),
                 };
             }
             drain
@@ -283,6 +284,12 @@ impl World {
                     termed: seen.termed,
                 };
             }
+            Action::Dismiss(scope) => {
+                let seen = self.seen(scope);
+                assert_eq!(seen.last, Some(Layer::Web), "dismissed, and not asked");
+                assert!(!seen.termed, "SIGTERM twice");
+                seen.termed = true;
+            }
             Action::Force(scope, Force::Term) => {
                 let hurried = stop.is_some_and(|stop| stop.hurried.is_some());
                 let seen = self.seen(scope);
@@ -390,6 +397,7 @@ impl World {
                         }
                     }
                 }
+                Condition::Silent(scope) => events.push(Event::Silent(scope)),
                 Condition::Flushed => {
                     events.extend([Event::Unsent(Unsent::None), Event::Unsent(Unsent::Shrunk)]);
                 }

@@ -33,6 +33,7 @@ struct Tree {
     /// What else belongs to it.
     others: Vec<Is>,
     workers_are_busy: bool,
+    clients_are_silent: bool,
 }
 
 struct Play {
@@ -114,7 +115,7 @@ impl Play {
                 );
                 self.say(&self.name(scope), &report::forced(force));
             }
-            Action::StartFailed(_) | Action::EndedUnasked(_) => {}
+            Action::Dismiss(_) | Action::StartFailed(_) | Action::EndedUnasked(_) => {}
             Action::Exit => {
                 let report = self.record.report(self.now, &self.config);
                 let zero = self.machine.stopping_since().unwrap_or_default();
@@ -174,6 +175,11 @@ impl Play {
                 Condition::AskedGone(scope) => {
                     self.asked_gone(scope).then_some(Event::AskedGone(scope))
                 }
+                Condition::Silent(Scope::Service(id)) => {
+                    let silent = self.trees[id.0].clients_are_silent;
+                    silent.then_some(Event::Silent(Scope::Service(id)))
+                }
+                Condition::Silent(Scope::Rest) => None,
                 Condition::Flushed => {
                     Some(Event::Unsent(Unsent::None)).filter(|_| self.unsent.is_none())
                 }
@@ -207,7 +213,8 @@ impl Play {
             },
             Step::Asked {
                 layer: Layer::Web, ..
-            } => !processes.contains(&Is::Web),
+            }
+            | Step::Lingering => !processes.contains(&Is::Web),
             Step::Asked { .. } => !processes.contains(&Is::Fpm),
             Step::Looking { .. } => false,
         }
@@ -257,6 +264,10 @@ impl Play {
                 let id = self.id(name);
                 self.record.start_failed(id, Failure::NotExecutable);
                 self.tell(Event::SpawnFailed(id));
+            }
+            [name, "clients", "silent"] => {
+                let id = self.id(name);
+                self.trees[id.0].clients_are_silent = true;
             }
             [name, "is", "refused"] => {
                 let id = self.id(name);
@@ -359,6 +370,7 @@ fn play(script: &str) -> Play {
                 Vec::new()
             },
             workers_are_busy: false,
+            clients_are_silent: false,
         });
     }
     let config = config(services, delay, grace);
@@ -1230,6 +1242,56 @@ fn a_reload_is_for_who_was_not_asked_to_stop() {
         6.0 s  php-fpm   master <- SIGQUIT
         7.0 s  php-fpm   exited 0
         7.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Browsers connect in advance, and load balancers to see whether somebody
+/// listens; nginx would wait a minute for what they never send.
+#[test]
+fn silent_clients_hold_nobody_up() {
+    check(
+        "
+        delay 5 grace 90
+        php-fpm fpm
+        nginx web
+        0 SIGTERM
+        1 nginx clients silent
+        6.1 nginx exits 0
+        6.2 php-fpm exits 0
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     <- SIGTERM: only clients that never sent a byte are left
+        6.1 s  nginx     exited 0
+        6.1 s  php-fpm   workers <- SIGQUIT
+        6.1 s  php-fpm   master <- SIGQUIT
+        6.2 s  php-fpm   exited 0
+        6.2 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn a_client_that_falls_silent_late_ends_the_wait_then() {
+    check(
+        "
+        delay 5 grace 90
+        nginx web
+        0 SIGTERM
+        20 nginx clients silent
+        20.1 nginx exits 0
+        ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        20.0 s  nginx     <- SIGTERM: only clients that never sent a byte are left
+        20.1 s  nginx     exited 0
+        20.1 s  drainit   exits 0
         ",
     );
 }

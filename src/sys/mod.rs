@@ -6,6 +6,7 @@
 
 pub mod process;
 pub mod signals;
+pub mod sock_diag;
 pub mod sockets;
 pub mod stderr;
 pub mod tree;

@@ -1,10 +1,13 @@
-//! The sockets of our network namespace, as /proc/net shows them, and which
-//! process holds them.
+//! The sockets of our network namespace, and which process holds them. TCP is
+//! asked of the kernel ([`sock_diag`]), or, where there is none (gVisor), read
+//! from /proc/net.
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::sys::process::Pid;
+use crate::sys::sock_diag::{self, CLOSE_WAIT, ESTABLISHED, LISTEN, Tcp};
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,22 +20,20 @@ pub struct Listener {
     pub user: Option<u32>,
 }
 
-/// In /proc/net/tcp: `TCP_LISTEN` of `include/net/tcp_states.h`.
-const LISTEN: &str = "0A";
+/// States of a connection that may still have something to send:
+/// `ESTABLISHED`, `FIN_WAIT1`, `CLOSE_WAIT`, `LAST_ACK`, `CLOSING`.
+const SENDING: [u8; 5] = [ESTABLISHED, 4, CLOSE_WAIT, 9, 11];
 
 /// In /proc/net/unix: `__SO_ACCEPTCON` of `include/uapi/linux/net.h`.
 const ACCEPTS_CONNECTIONS: &str = "00010000";
 
 /// All that listen, TCP and unix.
 pub fn listeners() -> io::Result<Vec<Listener>> {
-    let tcp = tcp()?
-        .into_iter()
-        .filter(|socket| socket.state == LISTEN)
-        .map(|socket| Listener {
-            inode: socket.inode,
-            port: Some(socket.local.1),
-            user: Some(socket.user),
-        });
+    let tcp = tcp(&[LISTEN])?.into_iter().map(|socket| Listener {
+        inode: socket.inode,
+        port: Some(socket.local.1),
+        user: Some(socket.user),
+    });
     let table = fs::read_to_string("/proc/net/unix")?;
     let unix = table.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(3);
@@ -45,6 +46,24 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         })
     });
     Ok(tcp.chain(unix).collect())
+}
+
+/// The inodes of all UDP sockets.
+pub fn udp() -> io::Result<Vec<u64>> {
+    let table = table("udp")?;
+    let inode = |line: &str| line.split_ascii_whitespace().nth(9)?.parse().ok();
+    Ok(table.lines().filter_map(inode).collect())
+}
+
+/// Whether there are clients on these local ports, and none of them has ever
+/// sent a byte. Not where that can't be seen.
+pub fn are_silent(ports: &[u16]) -> bool {
+    let sockets = sock_diag::tcp(&[ESTABLISHED, CLOSE_WAIT]).unwrap_or_default();
+    let mut clients = sockets
+        .iter()
+        .filter(|socket| ports.contains(&socket.local.1))
+        .peekable();
+    clients.peek().is_some() && clients.all(|client| client.received == Some(0))
 }
 
 /// The inodes of the sockets that a process has open.
@@ -66,69 +85,69 @@ pub fn held_by(pid: Pid) -> io::Result<Vec<u64>> {
 /// How many bytes the kernel still has to send, or to see acknowledged, on
 /// connections to these local ports whose other end is outside.
 pub fn unsent(ports: &[u16]) -> u64 {
-    tcp()
+    tcp(&SENDING)
         .unwrap_or_default()
         .iter()
         .filter(|socket| {
-            let inside = socket.local.0 == socket.remote.0 || is_loopback(&socket.remote.0);
-            socket.state != LISTEN && ports.contains(&socket.local.1) && !inside
+            let inside = socket.local.0 == socket.remote.0 || socket.remote.0.is_loopback();
+            ports.contains(&socket.local.1) && !inside
         })
-        .map(|socket| socket.unsent)
+        .map(|socket| u64::from(socket.unsent))
         .sum()
 }
 
-struct Tcp {
-    state: String,
-    local: (String, u16),
-    remote: (String, u16),
-    unsent: u64,
-    user: u32,
-    inode: u64,
+/// All TCP sockets in these states.
+fn tcp(states: &[u8]) -> io::Result<Vec<Tcp>> {
+    sock_diag::tcp(states).or_else(|_| {
+        let sockets = table("tcp")?.lines().filter_map(parse).collect::<Vec<_>>();
+        Ok(sockets
+            .into_iter()
+            .filter(|socket| states.contains(&socket.state))
+            .collect())
+    })
 }
 
-/// `Documentation/networking/proc_net_tcp.rst`. There may be no IPv6.
-fn tcp() -> io::Result<Vec<Tcp>> {
-    let mut table = fs::read_to_string("/proc/net/tcp")?;
-    table.push_str(&fs::read_to_string("/proc/net/tcp6").unwrap_or_default());
-    Ok(table.lines().filter_map(parse).collect())
+/// A table of /proc/net with its IPv6 half, which there may not be.
+fn table(protocol: &str) -> io::Result<String> {
+    let mut table = fs::read_to_string(format!("/proc/net/{protocol}"))?;
+    let v6 = fs::read_to_string(format!("/proc/net/{protocol}6"));
+    table.push_str(&v6.unwrap_or_default());
+    Ok(table)
 }
 
+/// `Documentation/networking/proc_net_tcp.rst`.
 fn parse(line: &str) -> Option<Tcp> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = endpoint(fields.next()?)?;
     let remote = endpoint(fields.next()?)?;
-    let state = fields.next()?.to_owned();
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
     let (unsent, _) = fields.next()?.split_once(':')?;
     Some(Tcp {
         state,
         local,
         remote,
-        unsent: u64::from_str_radix(unsent, 16).ok()?,
+        unsent: u32::from_str_radix(unsent, 16).ok()?,
         user: fields.nth(2)?.parse().ok()?,
         inode: fields.nth(1)?.parse().ok()?,
+        received: None,
     })
 }
 
-fn endpoint(field: &str) -> Option<(String, u16)> {
+/// The table has each 32 bits of an address in the machine's byte order.
+fn endpoint(field: &str) -> Option<(IpAddr, u16)> {
     let (address, port) = field.split_once(':')?;
-    Some((address.to_owned(), u16::from_str_radix(port, 16).ok()?))
-}
-
-/// 127.0.0.0/8, `::1`, or the first in the form of the second. The table has
-/// each 32 bits of an address in the machine's byte order.
-fn is_loopback(address: &str) -> bool {
-    let words: Option<Vec<u32>> = address
-        .as_bytes()
-        .chunks(8)
-        .map(|word| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok())
-        .collect();
-    let first_byte = |word: u32| word.to_ne_bytes()[0];
-    match words.as_deref() {
-        Some([v4]) => first_byte(*v4) == 127,
-        Some([0, 0, 0, last]) => u32::from_be(*last) == 1,
-        Some([0, 0, marker, v4]) => u32::from_be(*marker) == 0xffff && first_byte(*v4) == 127,
-        _ => false,
-    }
+    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok();
+    let address = match address.len() {
+        8 => Ipv4Addr::from(word(0)?.to_ne_bytes()).into(),
+        _ => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let bits = words
+                .iter()
+                .fold(0, |bits, word| bits << 32 | u128::from(u32::from_be(*word)));
+            Ipv6Addr::from_bits(bits).to_canonical()
+        }
+    };
+    Some((address, u16::from_str_radix(port, 16).ok()?))
 }
 
 #[cfg(test)]
@@ -169,18 +188,57 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_in_each_form() {
-        for address in [
-            "0100007F",
-            "0101007F",
-            "00000000000000000000000001000000",
-            "0000000000000000FFFF00000100007F",
+    fn addresses_are_read_in_each_form() {
+        for (field, address) in [
+            ("0101007F:0050", "127.0.1.1"),
+            ("00000000000000000000000001000000:0050", "::1"),
+            ("0000000000000000FFFF0000020011AC:0050", "172.17.0.2"),
         ] {
-            assert!(is_loopback(address), "{address}");
+            assert_eq!(
+                endpoint(field),
+                Some((address.parse().unwrap(), 80)),
+                "{field}"
+            );
         }
-        for address in ["010011AC", "00000000000000000000000000000000", ""] {
-            assert!(!is_loopback(address), "{address}");
-        }
+        assert_eq!(endpoint("0101007F"), None);
+        assert_eq!(endpoint("01:0050"), None);
+    }
+
+    #[test]
+    fn both_ways_to_see_tcp_tell_the_same() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = sock_diag::tcp(&[LISTEN]).unwrap();
+        let asked = asked
+            .into_iter()
+            .find(|socket| socket.local.1 == port)
+            .unwrap();
+        let read = table("tcp")
+            .unwrap()
+            .lines()
+            .filter_map(parse)
+            .find(|s| s.local.1 == port);
+        // Of a listening socket sock_diag gives the limit of its queue there.
+        let expected = Tcp {
+            received: None,
+            unsent: 0,
+            ..asked
+        };
+        assert_eq!(read.unwrap(), expected);
+    }
+
+    #[test]
+    fn clients_are_silent_until_one_has_sent() {
+        use std::io::Write as _;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(!are_silent(&[address.port()]), "nobody is there");
+        let mut clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        assert!(are_silent(&[address.port()]));
+        clients[0].write_all(b"G").unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.peek(&mut [0]).unwrap();
+        assert!(!are_silent(&[address.port()]));
     }
 
     #[test]
@@ -192,9 +250,6 @@ mod tests {
             (socket.local.1, socket.remote.1, socket.unsent),
             (80, 0xd4c2, 0xa2f1)
         );
-        assert_eq!(
-            (socket.state.as_str(), socket.user, socket.inode),
-            ("04", 0, 0)
-        );
+        assert_eq!((socket.state, socket.user, socket.inode), (4, 0, 0));
     }
 }
