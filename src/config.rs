@@ -790,7 +790,8 @@ mod tests {
         let many: Vec<String> = (0..21).map(|n| format!("s{n}=nginx")).collect();
         let cli = services(&many.iter().map(String::as_str).collect::<Vec<_>>());
         let config = resolve(&["nginx"], &[], cli).unwrap();
-        assert_eq!(config.term_at(ServiceId(20)).as_secs_f64(), 5.5);
+        let earliest = config.term_at(ServiceId(20));
+        assert_eq!(earliest, Duration::from_millis(5500));
     }
 
     #[test]

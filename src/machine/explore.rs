@@ -364,9 +364,8 @@ impl World {
                 Condition::Listens(id) => {
                     let listens = match sorts[id.0] {
                         Sort::Worker => &[Listens::No][..],
-                        Sort::App => &[Listens::Yes],
                         Sort::Web | Sort::Fpm if anything => &[Listens::Yes, Listens::Unknown],
-                        Sort::Web | Sort::Fpm => &[Listens::Yes],
+                        Sort::Web | Sort::Fpm | Sort::App => &[Listens::Yes],
                     };
                     events.extend(listens.iter().map(|listens| Event::Listens(id, *listens)));
                 }

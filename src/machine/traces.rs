@@ -92,7 +92,6 @@ impl Play {
             Action::Forward(id, signal) => {
                 self.say(&self.name(Scope::Service(id)), &format!("<- {signal}"));
             }
-            Action::BeginStop(_) => {}
             Action::Ask(scope, layer) => {
                 let signal = match (layer, scope) {
                     (Layer::Main, Scope::Service(id)) if self.trees[id.0].main_runs => {
@@ -115,7 +114,10 @@ impl Play {
                 );
                 self.say(&self.name(scope), &report::forced(force));
             }
-            Action::Dismiss(_) | Action::StartFailed(_) | Action::EndedUnasked(_) => {}
+            Action::BeginStop(_)
+            | Action::Dismiss(_)
+            | Action::StartFailed(_)
+            | Action::EndedUnasked(_) => {}
             Action::Exit => {
                 let report = self.record.report(self.now, &self.config);
                 let zero = self.machine.stopping_since().unwrap_or_default();
@@ -299,7 +301,7 @@ impl Play {
             }
             [name, "exits", code] => self.ends(name, Status::Exited(code.parse().unwrap())),
             [name, "dies", "of", signal] => {
-                self.ends(name, Status::Killed(signal.parse().unwrap()))
+                self.ends(name, Status::Killed(signal.parse().unwrap()));
             }
             _ => panic!("what does {words:?} mean?"),
         }
@@ -411,16 +413,6 @@ fn check(script: &str, expected: &str) {
     let expected = trim(expected);
     assert_eq!(said, expected, "\n{}", said.join("\n"));
 }
-
-const BOTH: &str = "delay 5 grace 30
-    php-fpm fpm
-    nginx web";
-
-/// The script of the README's timeline.
-const README: &str = "
-    0.0 SIGTERM
-    7.2 nginx exits 0
-    7.3 php-fpm exits 0";
 
 #[test]
 fn the_readme_shows_a_stop_as_it_is() {

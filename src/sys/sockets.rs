@@ -137,15 +137,14 @@ fn parse(line: &str) -> Option<Tcp> {
 fn endpoint(field: &str) -> Option<(IpAddr, u16)> {
     let (address, port) = field.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok();
-    let address = match address.len() {
-        8 => Ipv4Addr::from(word(0)?.to_ne_bytes()).into(),
-        _ => {
-            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
-            let bits = words
-                .iter()
-                .fold(0, |bits, word| bits << 32 | u128::from(u32::from_be(*word)));
-            Ipv6Addr::from_bits(bits).to_canonical()
-        }
+    let address = if address.len() == 8 {
+        Ipv4Addr::from(word(0)?.to_ne_bytes()).into()
+    } else {
+        let words = [word(0)?, word(8)?, word(16)?, word(24)?].map(u32::from_be);
+        let bits = words
+            .iter()
+            .fold(0, |bits, word| bits << 32 | u128::from(*word));
+        Ipv6Addr::from_bits(bits).to_canonical()
     };
     Some((address, u16::from_str_radix(port, 16).ok()?))
 }
