@@ -210,9 +210,13 @@ pub enum Condition {
     Flushed,
 }
 
-/// A round of php-fpm's workers that was over within this time found none of
-/// them busy: an idle worker is gone some ten milliseconds after QUIT.
+/// A first round of php-fpm's workers that was over within this time found none
+/// of them busy: an idle worker is gone some ten milliseconds after QUIT.
 const IDLE_ROUND: Duration = Duration::from_millis(100);
+
+/// How often that time doubles, round by round: where the machine is slow even
+/// idle workers take long, and there must be an end of asking.
+const IDLE_ROUND_DOUBLINGS: u8 = 5;
 
 /// How long after QUIT silent clients are waited for: who has just connected is
 /// about to send.
@@ -332,6 +336,8 @@ struct Drain {
     force: Option<Force>,
     /// When it gets SIGTERM.
     term_at: Timestamp,
+    /// How many rounds its workers were asked in.
+    rounds: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -932,6 +938,7 @@ impl Drain {
         step: Step::Looking { asked: None },
         force: None,
         term_at: Timestamp(Duration::ZERO),
+        rounds: 0,
     };
 
     fn awaits(&self, scope: Scope, main: Main) -> Vec<Condition> {
@@ -953,7 +960,11 @@ impl Drain {
 
     fn ask(&mut self, scope: Scope, layer: Layer, now: Timestamp, actions: &mut Vec<Action>) {
         let until = match layer {
-            Layer::Workers => now + IDLE_ROUND,
+            Layer::Workers => {
+                let idle = IDLE_ROUND * (1 << self.rounds);
+                self.rounds = IDLE_ROUND_DOUBLINGS.min(self.rounds + 1);
+                now + idle
+            }
             Layer::Main => now + LEFTOVER_TIMEOUT,
             Layer::Web => now + SILENCE_HEEDED,
             Layer::Masters => now,

@@ -139,6 +139,8 @@ impl World {
             stop.since = Timestamp::default();
         }
         let drain = |mut drain: Drain, main: Main| {
+            // Only how long a round may take depends on it.
+            drain.rounds = 0;
             drain.term_at = match drain.force {
                 None => relative(drain.term_at),
                 Some(_) => Timestamp::default(),

@@ -33,6 +33,8 @@ struct Tree {
     /// What else belongs to it.
     others: Vec<Is>,
     workers_are_busy: bool,
+    /// When its workers were asked, if even idle ones take 150 ms to go.
+    slow_since: Option<Timestamp>,
     clients_are_silent: bool,
 }
 
@@ -101,6 +103,10 @@ impl Play {
                     _ => Signal::QUIT,
                 };
                 self.record.sent(scope, signal);
+                if let (Layer::Workers, Scope::Service(id)) = (layer, scope) {
+                    let since = &mut self.trees[id.0].slow_since;
+                    *since = since.map(|_| self.now);
+                }
                 self.say(&self.name(scope), &report::asked(layer, signal));
             }
             Action::Force(scope, force) => {
@@ -210,7 +216,11 @@ impl Play {
                 layer: Layer::Workers,
                 ..
             } => match scope {
-                Scope::Service(id) => !self.trees[id.0].workers_are_busy,
+                Scope::Service(id) => {
+                    let tree = &self.trees[id.0];
+                    let slow = |since| self.now < since + Duration::from_millis(150);
+                    !tree.workers_are_busy && !tree.slow_since.is_some_and(slow)
+                }
                 Scope::Rest => true,
             },
             Step::Asked {
@@ -290,6 +300,10 @@ impl Play {
             [name, "workers", "busy"] => {
                 let id = self.id(name);
                 self.trees[id.0].workers_are_busy = true;
+            }
+            [name, "workers", "slow"] => {
+                let id = self.id(name);
+                self.trees[id.0].slow_since = Some(self.now);
             }
             [name, "workers", "idle"] => {
                 let id = self.id(name);
@@ -372,6 +386,7 @@ fn play(script: &str) -> Play {
                 Vec::new()
             },
             workers_are_busy: false,
+            slow_since: None,
             clients_are_silent: false,
         });
     }
@@ -656,6 +671,37 @@ fn busy_workers_are_asked_in_rounds() {
         8.0 s  php-fpm   master <- SIGQUIT
         8.1 s  php-fpm   exited 0
         8.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Each round may take twice as long as the one before, or there would be no
+/// end of asking.
+#[test]
+fn workers_of_a_slow_machine_are_believed_to_be_idle_in_time() {
+    check(
+        "
+        delay 5 grace 30
+        php-fpm fpm
+        nginx web
+        0 SIGTERM
+        5.1 php-fpm workers slow
+        6 nginx exits 0
+        6.15 nothing happens
+        6.3 nothing happens
+        7 php-fpm exits 0
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.2 s  php-fpm   workers <- SIGQUIT
+        6.3 s  php-fpm   master <- SIGQUIT
+        7.0 s  php-fpm   exited 0
+        7.0 s  drainit   exits 0
         ",
     );
 }
