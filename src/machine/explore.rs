@@ -398,7 +398,8 @@ impl World {
                         }
                     }
                 }
-                Condition::Silent(scope) => events.push(Event::Silent(scope)),
+                Condition::Silent(scope) if anything => events.push(Event::Silent(scope)),
+                Condition::Silent(_) => {}
                 Condition::Flushed => {
                     events.extend([Event::Unsent(Unsent::None), Event::Unsent(Unsent::Shrunk)]);
                 }
@@ -413,8 +414,8 @@ impl World {
 pub(super) enum Telling {
     /// All of it.
     Anything,
-    /// A runtime's stop request, and what healthy services do: three of them
-    /// have too many states for more.
+    /// A runtime's stop request, and what healthy services do, at the deadlines:
+    /// three of them have too many states for more.
     Plain,
 }
 
@@ -438,7 +439,9 @@ fn explore(sorts: &[Sort], order: Order, delay: u64, telling: Telling) -> usize 
             let times = [1, 5].map(|seconds| stop.since + Duration::from_secs(seconds));
             times.into_iter().find(|at| *at > world.now)
         });
-        let between = between.filter(|at| deadline.is_some_and(|deadline| *at < deadline));
+        let between = between.filter(|at| {
+            telling == Telling::Anything && deadline.is_some_and(|deadline| *at < deadline)
+        });
         let far = deadline.map(|deadline| deadline + Duration::from_secs(100));
         let ticks = [between, deadline, far]
             .into_iter()
