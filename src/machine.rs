@@ -151,7 +151,8 @@ pub enum Event {
     /// A scope's web servers have only such clients left as never sent a byte
     /// ([`Condition::Silent`]).
     Silent(Scope),
-    /// php-fpm's workers may not be signalled: they run as another user.
+    /// php-fpm's workers may not be signalled: they run as another user, and we
+    /// lack `CAP_KILL`.
     AskRefused(Scope),
     /// What is left of a scope ([`Condition::Remains`]).
     Remains(Scope, Remains),

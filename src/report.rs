@@ -131,8 +131,8 @@ impl Record {
             }
             Event::AskRefused(scope) => Some(self.line(
                 scope,
-                "its workers run as another user and may not be signalled: the master is asked, \
-                 which cuts their requests if process_control_timeout is 0",
+                "its workers may not be signalled, for want of CAP_KILL: only the master is asked, \
+                 and it may not be able to end them either",
             )),
             Event::SpawnRefused(id) | Event::SpawnFailed(id) => {
                 self.services.get_mut(id.0)?.started = false;

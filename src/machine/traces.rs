@@ -726,7 +726,7 @@ fn workers_that_may_not_be_signalled_leave_the_master() {
         5.0 s  nginx     <- SIGQUIT
         6.0 s  nginx     exited 0
         6.0 s  php-fpm   workers <- SIGQUIT
-        6.0 s  php-fpm   its workers run as another user and may not be signalled: the master is asked, which cuts their requests if process_control_timeout is 0
+        6.0 s  php-fpm   its workers may not be signalled, for want of CAP_KILL: only the master is asked, and it may not be able to end them either
         6.0 s  php-fpm   master <- SIGQUIT
         6.1 s  php-fpm   exited 0
         6.1 s  drainit   exits 0
