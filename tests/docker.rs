@@ -851,6 +851,12 @@ fn it_needs_nothing_of_the_image() {
     let output = run(&["/bin/busybox", "sh", "-c", "echo hello; exit 7"]);
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(output.stdout, b"hello\n", "{output:?}");
+    // musl's execvp leaves such a script to us.
+    let output = run(&["/no-shebang.sh", "words"]);
+    assert_eq!(
+        output.stdout, b"run by no-shebang.sh with words\n",
+        "{output:?}"
+    );
     let output = run(&["nothing"]);
     assert_eq!(output.status.code(), Some(127), "{output:?}");
     // Neither nginx nor php-fpm.

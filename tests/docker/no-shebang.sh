@@ -1,0 +1,1 @@
+echo "run by ${0##*/} with $1"
