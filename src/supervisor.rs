@@ -83,6 +83,8 @@ struct Main {
     /// Its ports, if TCP is all that it serves: nothing tells of the clients of
     /// a unix socket, or of HTTP/3.
     tcp_ports: Option<Vec<u16>>,
+    /// It was said that it can't be seen whether this service listens.
+    is_unseen: bool,
 }
 
 /// A process that was asked to end and isn't our child.
@@ -456,18 +458,18 @@ impl Supervisor {
     fn look_whether_it_listens(&mut self, id: ServiceId) -> Option<Event> {
         let listens = self.listens(id);
         let starting = self.machine.stopping_since().is_none();
+        let who = self.name(id);
         match listens {
-            Listens::Yes if starting => {
-                let who = self.name(id);
-                info!(target: &who, "ready");
-            }
-            Listens::Unknown => {
-                let who = self.name(id);
-                warn!(target: &who, "can't see whether it listens: neither its descriptors nor the \
-                      socket tables tell; it counts as listening");
-            }
+            Listens::Yes if starting => info!(target: &who, "ready"),
             Listens::No if starting => return None,
-            Listens::Yes | Listens::No => {}
+            Listens::Unknown if self.mains.get(id.0).is_some_and(|main| !main.is_unseen) => {
+                warn!(target: &who, "neither its descriptors nor the socket tables tell whether it \
+                      listens: it counts as listening");
+            }
+            Listens::Yes | Listens::No | Listens::Unknown => {}
+        }
+        if let Some(main) = self.mains.get_mut(id.0) {
+            main.is_unseen |= listens == Listens::Unknown;
         }
         Some(Event::Listens(id, listens))
     }
