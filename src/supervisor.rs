@@ -242,17 +242,16 @@ impl Supervisor {
 
     fn take_signals(&mut self) {
         for signal in self.signals.pending() {
-            let rewrite = self
-                .config
-                .rewrites
-                .iter()
-                .find(|rewrite| rewrite.from == signal);
-            let Some(signal) = rewrite.map_or(Some(signal), |rewrite| rewrite.to) else {
+            let rewrites = &self.config.rewrites;
+            let to = match rewrites.iter().find(|rewrite| rewrite.from == signal) {
+                // It only wakes us, to reap.
+                _ if signal == Signal::CHLD => None,
+                Some(rewrite) => rewrite.to,
+                None => Some(signal),
+            };
+            let Some(signal) = to else {
                 continue;
             };
-            if signal == Signal::CHLD {
-                continue;
-            }
             let event = match meaning(signal, self.surroundings(signal)) {
                 Meaning::Stop => Event::StopRequested(signal),
                 Meaning::Interrupt => Event::Interrupted,
@@ -293,8 +292,6 @@ impl Supervisor {
                                 main.pid = None;
                             }
                             forget_main(pid);
-                            // Before the core is told, so that it is asked
-                            // about the tree as it is now.
                             self.tell(Event::Exited(ServiceId(index), status));
                         }
                         None => self.record.orphans += 1,
