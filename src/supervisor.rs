@@ -648,12 +648,10 @@ impl Supervisor {
         } else {
             match PidFd::open(process.pid) {
                 Ok(pidfd) if process.runs() => pidfd.send(signal).map(|()| Some(pidfd)),
-                Ok(_) => Ok(None),
-                // A kernel without pidfds; a moment's risk is left.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && process.runs() => {
-                    process::kill(process.pid, signal).map(|()| None)
-                }
-                Err(error) => Err(error),
+                // A kernel without pidfds, or a filter that denies them; a
+                // moment's risk is left.
+                Err(_) if process.runs() => process::kill(process.pid, signal).map(|()| None),
+                Ok(_) | Err(_) => Ok(None),
             }
         };
         match result {
