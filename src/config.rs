@@ -64,6 +64,9 @@ pub struct ServiceConfig {
     pub stop_is_given: bool,
     /// Starts when these are ready, and stops before them.
     pub after: Vec<ServiceId>,
+    /// How many services, at most, stop one after the other once this one has;
+    /// [`count_outliving`] sets it.
+    pub outlived_by: u32,
     /// When it is ready.
     pub ready: Readiness,
     /// How long it may take, if another one waits for it.
@@ -375,32 +378,17 @@ impl Config {
         Duration::from_secs(1).min(self.grace_period / 10)
     }
 
-    /// How many services, at most, stop one after the other once this one has.
-    fn outlived_by(&self, id: ServiceId) -> u32 {
-        let after = self
-            .services
-            .get(id.0)
-            .map_or(&[][..], |service| &service.after);
-        after
-            .iter()
-            .map(|before| 1 + self.outlived_by(*before))
-            .max()
-            .unwrap_or(0)
-    }
-
     /// When what still runs of a service gets SIGTERM, after the stop request.
     /// Each service that others outlive has its own time before theirs, so that
     /// a stuck nginx leaves php-fpm time to drain.
     pub fn term_at(&self, id: ServiceId) -> Duration {
-        let deepest = (0..self.services.len())
-            .map(|index| self.outlived_by(ServiceId(index)))
-            .max();
-        let step = match deepest {
+        let outlived_by = |service: &ServiceConfig| service.outlived_by;
+        let step = match self.services.iter().map(outlived_by).max() {
             None | Some(0) => Duration::ZERO,
             Some(steps) => self.margin().min(self.grace_period / 4 / steps),
         };
-        self.last_term_at()
-            .saturating_sub(step * self.outlived_by(id))
+        let steps = self.services.get(id.0).map_or(0, outlived_by);
+        self.last_term_at().saturating_sub(step * steps)
     }
 
     /// When the last service gets SIGTERM.
@@ -490,7 +478,21 @@ fn in_order(mut services: Vec<ServiceConfig>) -> Vec<ServiceConfig> {
     for (index, service) in services.iter_mut().enumerate() {
         service.after = (0..index).map(ServiceId).collect();
     }
+    count_outliving(&mut services);
     services
+}
+
+/// Sets `outlived_by` of services that are after none but earlier ones.
+pub(crate) fn count_outliving(services: &mut [ServiceConfig]) {
+    let mut counts: Vec<u32> = Vec::new();
+    for service in services {
+        let before = service
+            .after
+            .iter()
+            .filter_map(|before| counts.get(before.0));
+        service.outlived_by = before.max().map_or(0, |count| count + 1);
+        counts.push(service.outlived_by);
+    }
 }
 
 /// A preset by its name alone.
@@ -555,6 +557,7 @@ fn build(
         stop: by_program.map_or(Signal::TERM, |preset| preset.stop),
         stop_is_given: false,
         after: Vec::new(),
+        outlived_by: 0,
         ready: if preset.is_some() {
             Readiness::Listen
         } else {
@@ -787,10 +790,10 @@ mod tests {
             (29.0, 29.5)
         );
         // Many services share a quarter of the grace period.
-        let many: Vec<String> = (0..21).map(|n| format!("s{n}=nginx")).collect();
+        let many: Vec<String> = (0..201).map(|n| format!("s{n}=nginx")).collect();
         let cli = services(&many.iter().map(String::as_str).collect::<Vec<_>>());
         let config = resolve(&["nginx"], &[], cli).unwrap();
-        let earliest = config.term_at(ServiceId(20));
+        let earliest = config.term_at(ServiceId(200));
         assert_eq!(earliest, Duration::from_millis(5500));
     }
 

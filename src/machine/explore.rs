@@ -46,6 +46,7 @@ pub(super) fn service(
         stop,
         stop_is_given: false,
         after,
+        outlived_by: 0,
         ready,
         start_timeout: Duration::from_secs(30),
         in_foreground_by_variable: false,
@@ -53,10 +54,11 @@ pub(super) fn service(
 }
 
 pub(super) fn config(
-    services: Vec<ServiceConfig>,
+    mut services: Vec<ServiceConfig>,
     delay: Duration,
     grace_period: Duration,
 ) -> Rc<Config> {
+    crate::config::count_outliving(&mut services);
     Rc::new(Config {
         services,
         delay,
