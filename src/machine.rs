@@ -356,6 +356,8 @@ enum Step {
     },
     /// The web servers were asked a while ago: silent clients don't keep them.
     Lingering,
+    /// Only silent clients were left, and the web servers got SIGTERM.
+    Dismissed,
 }
 
 impl Machine {
@@ -521,7 +523,13 @@ impl Machine {
             Event::Interrupted => self.record_interrupt(now, actions),
             Event::ReloadRequested => self.tell(actions, Action::Reload),
             Event::ReopenRequested => self.tell(actions, Action::Reopen),
-            Event::Signalled(signal) => self.tell(actions, |id| Action::Forward(id, signal)),
+            Event::Signalled(signal) => {
+                // Also while it stops: a second signal may have its meaning.
+                let running = self
+                    .each()
+                    .filter(|(_, service)| service.main == Main::Running);
+                actions.extend(running.map(|(id, _)| Action::Forward(id, signal)));
+            }
             Event::SpawnRefused(id) => self.record_refusal(now, id, actions),
             Event::SpawnFailed(id) => self.start_failed(now, id, actions),
             Event::Exited(id, _) => self.record_exit(now, id, actions),
@@ -596,7 +604,7 @@ impl Machine {
         stop.interrupted = Some(now);
     }
 
-    /// Reload, reopen and the like are for those that run and have not been
+    /// Reload and reopen are for those that run and have not been
     /// asked to stop: a reload would start new workers.
     fn tell(&self, actions: &mut Vec<Action>, action: impl Fn(ServiceId) -> Action) {
         for (id, service) in self.each() {
@@ -611,6 +619,10 @@ impl Machine {
             return;
         };
         service.main = Main::Absent;
+        if self.stop.is_some() {
+            service.stage = Stage::Gone;
+            return;
+        }
         service.refusals += 1;
         if service.refusals < RESPAWN_ATTEMPTS {
             let wait = RESPAWN_FIRST * (1 << (service.refusals - 1));
@@ -687,7 +699,7 @@ impl Machine {
                 drain.ask(scope, next, now, actions);
             }
             Step::Asked { layer, .. } => drain.step = Step::Looking { asked: Some(layer) },
-            Step::Lingering => {
+            Step::Lingering | Step::Dismissed => {
                 drain.step = Step::Looking {
                     asked: Some(Layer::Web),
                 }
@@ -952,10 +964,10 @@ impl Drain {
                 layer: Layer::Main, ..
             }
             | Step::Looking { .. } => vec![Condition::Remains(scope)],
-            Step::Lingering if self.force.is_none() => {
+            Step::Lingering => {
                 vec![Condition::AskedGone(scope), Condition::Silent(scope)]
             }
-            Step::Asked { .. } | Step::Lingering => vec![Condition::AskedGone(scope)],
+            Step::Asked { .. } | Step::Dismissed => vec![Condition::AskedGone(scope)],
         }
     }
 
@@ -993,14 +1005,14 @@ impl Drain {
                 layer: Layer::Web,
                 until,
             } => Some(until),
-            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering => None,
+            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering | Step::Dismissed => None,
         }
     }
 
     /// SIGTERM where it cuts nothing.
     fn dismiss(&mut self, scope: Scope, actions: &mut Vec<Action>) {
         if self.step == Step::Lingering && self.force.is_none() {
-            self.force = Some(Force::Term);
+            self.step = Step::Dismissed;
             actions.push(Action::Dismiss(scope));
         }
     }
@@ -1013,7 +1025,7 @@ impl Drain {
                 layer: Layer::Main,
                 until,
             } if main != Main::Running => Some(until),
-            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering => None,
+            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering | Step::Dismissed => None,
         }
     }
 

@@ -25,8 +25,8 @@ pub struct Record {
     requested_by: Option<Signal>,
     /// A stop request was repeated.
     repeated: bool,
-    /// Somebody at the keyboard pressed on.
-    hurried: bool,
+    /// How often somebody at the keyboard pressed.
+    interrupts: u32,
     /// When stopping began.
     since: Option<Timestamp>,
     /// When the first service that listens was asked.
@@ -63,6 +63,13 @@ pub struct Line {
 }
 
 impl Line {
+    fn new(who: String, what: &str) -> Self {
+        Self {
+            who,
+            what: what.to_owned(),
+        }
+    }
+
     /// As it is printed, so many seconds after the start or the stop request.
     pub fn render(elapsed: Duration, who: &str, what: &str) -> String {
         format!("{:>5.1} s  {who:<9} {what}", elapsed.as_secs_f64())
@@ -90,7 +97,7 @@ impl Record {
             orphans: 0,
             requested_by: None,
             repeated: false,
-            hurried: false,
+            interrupts: 0,
             since: None,
             drained_from: None,
         }
@@ -117,8 +124,17 @@ impl Record {
     /// worth saying of it.
     pub fn event(&mut self, now: Timestamp, event: &Event) -> Option<Line> {
         match *event {
-            Event::StopRequested(signal) => self.requested(signal, "stopping already"),
-            Event::Interrupted => self.requested(Signal::INT, "hurrying"),
+            Event::StopRequested(signal) => {
+                // Who repeats a request without end shall not fill the log.
+                let say = self.is_stopping_already(signal) && !self.repeated;
+                self.repeated |= say;
+                say.then(|| Line::new(signal.to_string(), "stopping already"))
+            }
+            Event::Interrupted => {
+                self.interrupts = self.interrupts.saturating_add(1);
+                let say = self.is_stopping_already(Signal::INT);
+                say.then(|| Line::new(Signal::INT.to_string(), "hurrying"))
+            }
             Event::Exited(id, status) => {
                 let service = self.services.get_mut(id.0)?;
                 service.status = Some(status);
@@ -150,19 +166,14 @@ impl Record {
         }
     }
 
-    /// The first request is spoken of when the stop begins.
-    fn requested(&mut self, signal: Signal, already: &str) -> Option<Line> {
+    /// Whether this request is not the first thing that stops us; that one is
+    /// spoken of when the stop begins.
+    fn is_stopping_already(&mut self, signal: Signal) -> bool {
         let stopping = self.requested_by.is_some() || self.since.is_some();
-        self.requested_by.get_or_insert(signal);
-        let interrupt = signal == Signal::INT;
-        self.hurried |= stopping && interrupt;
-        // Who repeats a request without end shall not fill the log with it.
-        let again = stopping && (interrupt || !self.repeated);
-        self.repeated |= stopping && !interrupt;
-        again.then(|| Line {
-            who: signal.to_string(),
-            what: already.to_owned(),
-        })
+        if !stopping {
+            self.requested_by = Some(signal);
+        }
+        stopping
     }
 
     /// Takes note of an order; returns what is worth saying of it.
@@ -269,6 +280,13 @@ impl Record {
     fn text(&self, now: Timestamp, config: &Config) -> String {
         let mut text = match self.requested_by {
             Some(signal) => format!("{signal}"),
+            None if self
+                .services
+                .iter()
+                .any(|service| service.start_failed.is_some()) =>
+            {
+                "start failed".to_owned()
+            }
             None => "ended unasked".to_owned(),
         };
         if let Some(since) = self.since {
@@ -299,9 +317,11 @@ impl Record {
             "; {orphans} orphans reaped; exit {}",
             exit::code(self)
         );
-        if self.services.iter().any(|service| service.forced.is_some())
-            || self.rest_forced.is_some()
-        {
+        let forced = self.services.iter().any(|service| service.forced.is_some());
+        let forced = forced || self.rest_forced.is_some();
+        if forced && self.interrupts > 1 {
+            text.push_str("; hurried by SIGINT");
+        } else if forced {
             let _ = write!(
                 text,
                 "; out of time: the grace period is taken to be {}: raise the runtime's and \

@@ -45,6 +45,10 @@ const LOOK_FIRST: Duration = Duration::from_millis(10);
 /// The longest time between two looks.
 const LOOK_AT_MOST: Duration = Duration::from_millis(100);
 
+/// How many pidfds are held at a time: descriptors are limited, and /proc needs
+/// some too. Further processes are looked at there.
+const PIDFDS_AT_MOST: usize = 256;
+
 /// The main processes, for the panic hook alone.
 static MAINS: Mutex<Vec<(Pid, Signal)>> = Mutex::new(Vec::new());
 
@@ -496,22 +500,25 @@ impl Supervisor {
             .mains
             .get(id.0)
             .map_or(&[][..], |main| &main.listeners_before);
-        // Of who can't be looked into, what appeared since its start and is its
-        // user's may be its own. A unix socket doesn't say whose it is.
-        let may_be_unseen = |listener: &Listener| match listener.user {
-            Some(user) => unseen_users.contains(&user),
-            None => is_preset && !unseen_users.is_empty(),
-        };
-        let mine = |listener: &&Listener| {
-            inodes.contains(&listener.inode)
-                || !before.contains(&listener.inode) && may_be_unseen(listener)
-        };
-        let found: Vec<&Listener> = listeners.iter().filter(mine).collect();
-        let serves_udp =
-            || sockets::udp().map_or(true, |udp| udp.iter().any(|inode| inodes.contains(inode)));
+        let held = |listener: &&Listener| inodes.contains(&listener.inode);
+        let mut found: Vec<&Listener> = listeners.iter().filter(held).collect();
         // A unix socket has no port: then there is no list.
         let ports: Option<Vec<u16>> = found.iter().map(|listener| listener.port).collect();
-        let tcp_ports = ports.filter(|_| unseen_users.is_empty() && !serves_udp());
+        let serves_udp =
+            || sockets::udp().map_or(true, |udp| udp.iter().any(|inode| inodes.contains(inode)));
+        let tcp_ports = ports.filter(|_| !serves_udp());
+        if found.is_empty() {
+            // Of who can't be looked into, what appeared since its start and is
+            // its user's may be its own. A unix socket doesn't say whose it is.
+            let may_be_unseen = |listener: &&Listener| {
+                let may_be_its = match listener.user {
+                    Some(user) => unseen_users.contains(&user),
+                    None => is_preset && !unseen_users.is_empty(),
+                };
+                may_be_its && !before.contains(&listener.inode)
+            };
+            found = listeners.iter().filter(may_be_unseen).collect();
+        }
         self.ports
             .extend(found.iter().filter_map(|listener| listener.port));
         self.ports.sort_unstable();
@@ -744,13 +751,18 @@ impl Supervisor {
             }
             Layer::Main => self.last_targets(scope, members),
         };
-        let mut asked = Vec::new();
+        // Those asked before have gone; their descriptors are needed.
+        self.asked.retain(|(other, _)| *other != scope);
+        let mut asked: Vec<Asked> = Vec::new();
         let mut refused = 0;
         for (process, signal) in &targets {
             match self.signal(process, *signal) {
                 Ok(pidfd) => {
                     self.record.sent(scope, *signal);
-                    let pidfd = pidfd.or_else(|| PidFd::open(process.pid).ok());
+                    let is_child = process.parent == Some(self.own_pid);
+                    let pidfd = pidfd
+                        .or_else(|| PidFd::open(process.pid).ok().filter(|_| is_child))
+                        .filter(|_| asked.len() < PIDFDS_AT_MOST);
                     asked.push(Asked {
                         process: process.clone(),
                         pidfd,
@@ -786,7 +798,6 @@ impl Supervisor {
                 warn!(target: &who, "{refused} of its processes may not be signalled");
             }
         }
-        self.asked.retain(|(other, _)| *other != scope);
         self.asked.push((scope, asked));
     }
 
@@ -933,22 +944,25 @@ fn forget_main(pid: Pid) {
 /// asked to stop, and killed when their time is over.
 fn end_in_panic_hook(patience: Duration) {
     std::panic::set_hook(Box::new(move |panic| {
-        log::error!(target: OURSELVES, "{panic}; stopping all services");
         // The panic may have come while it was held.
         let mains = MAINS
             .try_lock()
             .map(|mains| mains.clone())
             .unwrap_or_default();
-        last_resort(&mains, patience);
+        last_resort(&mains, patience, || {
+            log::error!(target: OURSELVES, "{panic}; stopping all services");
+        });
         std::process::exit(101);
     }));
 }
 
-fn last_resort(mains: &[(Pid, Signal)], patience: Duration) {
+/// `say` says so, which may fail: after what has to be done at once.
+fn last_resort(mains: &[(Pid, Signal)], patience: Duration, say: impl FnOnce()) {
     for (pid, stop) in mains {
         // It may have gone.
         let _ = process::kill(*pid, *stop);
     }
+    say();
     let start = Instant::now();
     while start.elapsed() < patience {
         match process::reap() {
@@ -992,11 +1006,11 @@ mod tests {
     #[test]
     fn the_last_resort_asks_and_then_kills() {
         let (mut polite, pid) = child("exit 7");
-        last_resort(&[(pid, Signal::TERM)], Duration::from_secs(20));
+        last_resort(&[(pid, Signal::TERM)], Duration::from_secs(20), || {});
         assert!(polite.wait().is_err(), "it was not reaped");
 
         let (mut stubborn, pid) = child("");
-        last_resort(&[(pid, Signal::TERM)], Duration::ZERO);
+        last_resort(&[(pid, Signal::TERM)], Duration::ZERO, || {});
         assert_eq!(stubborn.wait().unwrap().signal(), Some(9));
     }
 }

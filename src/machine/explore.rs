@@ -291,8 +291,7 @@ impl World {
             Action::Dismiss(scope) => {
                 let seen = self.seen(scope);
                 assert_eq!(seen.last, Some(Layer::Web), "dismissed, and not asked");
-                assert!(!seen.termed, "SIGTERM twice");
-                seen.termed = true;
+                assert!(!seen.termed, "forced, and then dismissed");
             }
             Action::Force(scope, Force::Term) => {
                 let hurried = stop.is_some_and(|stop| stop.hurried.is_some());
@@ -356,9 +355,10 @@ impl World {
         for (id, service) in machine.each() {
             if service.main == Main::Running {
                 events.push(Event::Exited(id, Status::Exited(0)));
-                // What an order to spawn leads to at once: not later, in a stop.
+                // What an order to spawn leads to at once, or behind another one
+                // that failed and so began the stop.
                 let starting = matches!(service.stage, Stage::Starting { .. });
-                if starting && machine.stop.is_none() && service.refusals < 2 && anything {
+                if starting && service.refusals < 2 && anything {
                     events.extend([Event::SpawnRefused(id), Event::SpawnFailed(id)]);
                 }
             }

@@ -226,7 +226,8 @@ impl Play {
             Step::Asked {
                 layer: Layer::Web, ..
             }
-            | Step::Lingering => !processes.contains(&Is::Web),
+            | Step::Lingering
+            | Step::Dismissed => !processes.contains(&Is::Web),
             Step::Asked { .. } => !processes.contains(&Is::Fpm),
             Step::Looking { .. } => false,
         }

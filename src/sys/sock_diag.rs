@@ -73,11 +73,13 @@ fn dump(family: i32, states: &[u8], sockets: &mut Vec<Tcp>) -> io::Result<()> {
     request.extend([1 << (INET_DIAG_INFO - 1), 0]);
     request.extend(mask.to_ne_bytes());
     request.resize(72, 0);
-    send(netlink.as_raw_fd(), &request, MsgFlags::empty())?;
+    // The kernel queues its answer while we send and receive: nothing here has
+    // to wait, and PID 1 must not.
+    send(netlink.as_raw_fd(), &request, MsgFlags::MSG_DONTWAIT)?;
 
     let mut buffer = vec![0; 32 * 1024];
     loop {
-        let length = recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        let length = recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
         let mut rest = buffer.get(..length).unwrap_or_default();
         while let Some((kind, message, next)) = message(rest) {
             match kind {

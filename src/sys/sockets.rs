@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use crate::sys::process::Pid;
 use crate::sys::sock_diag::{self, CLOSE_WAIT, ESTABLISHED, LISTEN, Tcp};
@@ -56,30 +57,38 @@ pub fn udp() -> io::Result<Vec<u64>> {
 }
 
 /// Whether there are clients on these local ports, and none of them has ever
-/// sent a byte. Not where that can't be seen.
+/// sent a byte, or waits for one of ours. Not where that can't be seen.
 pub fn are_silent(ports: &[u16]) -> bool {
     let sockets = sock_diag::tcp(&[ESTABLISHED, CLOSE_WAIT]).unwrap_or_default();
     let mut clients = sockets
         .iter()
         .filter(|socket| ports.contains(&socket.local.1))
         .peekable();
-    clients.peek().is_some() && clients.all(|client| client.received == Some(0))
+    clients.peek().is_some()
+        && clients.all(|client| client.received == Some(0) && client.unsent == 0)
 }
 
-/// The inodes of the sockets that a process has open.
+/// The inodes of the sockets that a process has open. Of another user's the
+/// kernel may list the descriptors, and yet not say what they are.
 pub fn held_by(pid: Pid) -> io::Result<Vec<u64>> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
-    Ok(descriptors
-        .filter_map(|entry| {
-            let target = fs::read_link(entry.ok()?.path()).ok()?;
-            target
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')?
-                .parse()
-                .ok()
-        })
-        .collect())
+    let mut held = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        match fs::read_link(entry?.path()) {
+            Ok(target) => held.extend(socket_inode(&target)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // It has been closed since.
+            Err(_) => {}
+        }
+    }
+    Ok(held)
+}
+
+fn socket_inode(target: &Path) -> Option<u64> {
+    let inode = target
+        .to_str()?
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?;
+    inode.parse().ok()
 }
 
 /// How many bytes the kernel still has to send, or to see acknowledged, on

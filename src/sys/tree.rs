@@ -68,8 +68,15 @@ impl Process {
 
     /// Whether this process is still there, and no zombie.
     pub fn runs(&self) -> bool {
-        Self::read(self.pid)
-            .is_some_and(|process| process.started == self.started && !process.is_zombie)
+        match fs::read(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) => Self::parse(&stat)
+                .is_some_and(|process| process.started == self.started && !process.is_zombie),
+            // Other errors, for want of descriptors, say nothing of it.
+            Err(error) => {
+                let gone = [Some(libc::ENOENT), Some(libc::ESRCH)];
+                !gone.contains(&error.raw_os_error())
+            }
+        }
     }
 }
 
@@ -80,8 +87,13 @@ pub fn user(pid: Pid) -> Option<u32> {
     users.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Every process below `ancestor`, zombies left out.
+/// Every process below `ancestor`, which is us, zombies left out. None where
+/// /proc is another namespace's: its pids aren't ours.
 pub fn below(ancestor: Pid) -> Vec<Process> {
+    let own = fs::read_link("/proc/self").unwrap_or_default();
+    if own.as_os_str() != ancestor.to_string().as_str() {
+        return Vec::new();
+    }
     let all = fs::read_dir("/proc")
         .into_iter()
         .flatten()
