@@ -45,8 +45,8 @@ const LOOK_FIRST: Duration = Duration::from_millis(10);
 /// The longest time between two looks.
 const LOOK_AT_MOST: Duration = Duration::from_millis(100);
 
-/// How many pidfds are held at a time: descriptors are limited, and /proc needs
-/// some too. Further processes are looked at there.
+/// How many pidfds are held at a time: descriptors are limited. More processes
+/// are looked at in /proc instead.
 const PIDFDS_AT_MOST: usize = 256;
 
 /// The main processes, for the panic hook alone.
@@ -762,7 +762,7 @@ impl Supervisor {
                     let is_child = process.parent == Some(self.own_pid);
                     let pidfd = pidfd
                         .or_else(|| PidFd::open(process.pid).ok().filter(|_| is_child))
-                        .filter(|_| asked.len() < PIDFDS_AT_MOST);
+                        .filter(|_| targets.len() <= PIDFDS_AT_MOST);
                     asked.push(Asked {
                         process: process.clone(),
                         pidfd,
@@ -776,6 +776,10 @@ impl Supervisor {
             // A stopped process would see the signal only when somebody
             // continues it.
             let _ = self.signal(process, Signal::CONT);
+        }
+        // Where not all can have one, none has: /proc needs descriptors too.
+        if asked.iter().any(|asked| asked.pidfd.is_none()) {
+            asked.iter_mut().for_each(|asked| asked.pidfd = None);
         }
         let mut signals: Vec<Signal> = targets.iter().map(|(_, signal)| *signal).collect();
         signals.dedup();

@@ -1098,3 +1098,67 @@ fn the_log_says_as_much_as_was_asked_for() {
         );
     }
 }
+
+/// Docker's root has no `CAP_SYS_PTRACE`: it may list another user's descriptors,
+/// and not see what they are.
+#[test]
+fn a_listener_that_can_not_be_looked_into_serves_on_through_the_delay() {
+    let listener = r#"
+        use IO::Socket::INET; $| = 1;
+        my $listener = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") or die;
+        $SIG{TERM} = sub { print "got SIGTERM\n"; exit 0 };
+        print "ready\n";
+        sleep 1 while 1;
+    "#;
+    let mut drainit = drainit_by(
+        &["setpriv", "--bounding-set=-sys_ptrace"],
+        ["--delay", "2", "--", "setpriv"],
+    );
+    drainit.args(ANOTHER_USER).args(["perl", "-e", listener]);
+    let mut running = Running::start(&mut drainit);
+    running.wait_for_line("ready");
+    let asked = Instant::now();
+    running.signal(SIGTERM);
+    running.wait_for_line("got SIGTERM");
+    assert!(
+        asked.elapsed() >= Duration::from_secs(2),
+        "{}",
+        running.log()
+    );
+    assert_eq!(running.wait_exit(), 0);
+}
+
+/// A second signal may have its own meaning to who was asked to stop.
+#[test]
+fn a_plain_command_gets_other_signals_while_it_stops_too() {
+    let (mut running, _) = start_puppet(&[], "p INT=4");
+    running.signal(SIGTERM);
+    running.wait_for_line("p got SIGTERM");
+    running.signal(SIGINT);
+    running.wait_for_line("p got SIGINT");
+    assert_eq!(running.wait_exit(), 4);
+}
+
+/// php-fpm may have more workers than we have descriptors.
+#[test]
+fn who_is_asked_may_be_more_than_there_are_descriptors() {
+    let master = r#"
+        $0 = "php-fpm"; $| = 1;
+        for (1 .. 40) {
+            next if fork;
+            $SIG{QUIT} = sub { exit 0 };
+            sleep 1 while 1;
+        }
+        $SIG{QUIT} = sub { exit 0 };
+        print "ready\n";
+        while (1) { sleep 1; 1 while waitpid(-1, 1) > 0 }
+    "#;
+    let mut drainit = drainit_by(
+        &["prlimit", "--nofile=24:24"],
+        ["--delay", "0", "--", "perl", "-e", master],
+    );
+    let mut running = Running::start(&mut drainit);
+    running.wait_for_line("ready");
+    running.signal(SIGTERM);
+    assert_eq!(running.wait_exit(), 0, "{}", running.log());
+}
