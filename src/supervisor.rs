@@ -779,7 +779,9 @@ impl Supervisor {
         }
         // Where not all can have one, none has: /proc needs descriptors too.
         if asked.iter().any(|asked| asked.pidfd.is_none()) {
-            asked.iter_mut().for_each(|asked| asked.pidfd = None);
+            for asked in &mut asked {
+                asked.pidfd = None;
+            }
         }
         let mut signals: Vec<Signal> = targets.iter().map(|(_, signal)| *signal).collect();
         signals.dedup();
