@@ -52,6 +52,17 @@ pub struct Cli {
     #[arg(long, value_name = "FROM=TO")]
     pub rewrite: Vec<String>,
 
+    /// For how long nothing may have come to a php-fpm whose nginx is in
+    /// another container, before it is drained [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub quiet: Option<String>,
+
+    /// What such a php-fpm also waits for: that nobody listens on these ports,
+    /// or is connected to them [default: that nobody outside is connected to
+    /// ports of others]
+    #[arg(long, value_name = "tcp:PORT,…|none")]
+    pub stop_after: Option<String>,
+
     /// The file that exists while we drain, or none
     /// [default: /dev/shm/drainit.draining, where nginx runs]
     #[arg(long, value_name = "PATH|none", global = true)]

@@ -22,6 +22,14 @@ use crate::words;
 /// also on a read-only root and for other users, and fresh after a restart.
 pub const DEFAULT_MARKER: &str = "/dev/shm/drainit.draining";
 
+/// For how long nothing new may come to a php-fpm alone before it is drained:
+/// between a client's connecting to the web server and the request that comes
+/// of it there is seldom more.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The shortest such time: it takes two looks to see that something was new.
+const QUIET_AT_LEAST: Duration = Duration::from_millis(200);
+
 /// How long a service that another one waits for may take to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,6 +44,10 @@ pub struct Config {
     pub grace_period: Duration,
     /// Where the defaults come from.
     pub platform: &'static Platform,
+    /// For how long nothing may have come to a php-fpm alone.
+    pub quiet: Duration,
+    /// What else a php-fpm alone waits for.
+    pub stop_after: StopAfter,
     /// What takes the place of a signal when it comes in.
     pub rewrites: Vec<Rewrite>,
     /// The drain marker.
@@ -94,6 +106,18 @@ pub enum Marker {
     Default,
     /// There.
     At(PathBuf),
+}
+
+/// What a php-fpm waits for before it is drained, if its web server is in
+/// another container of the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopAfter {
+    /// Nothing: nor does it wait for quiet.
+    None,
+    /// That nobody outside is connected to what others listened on.
+    Clients,
+    /// That nobody listens on these TCP ports, or is connected to them.
+    Ports(Vec<u16>),
 }
 
 /// How to write the log.
@@ -256,6 +280,8 @@ impl Config {
             host.option("--grace-period", cli.grace_period, "DRAINIT_GRACE_PERIOD")?;
         let delay = host.option("--delay", cli.delay, "DRAINIT_DELAY")?;
         let stop_signal = host.option("--stop-signal", cli.stop_signal, "DRAINIT_STOP_SIGNAL")?;
+        let quiet = host.option("--quiet", cli.quiet, "DRAINIT_QUIET")?;
+        let stop_after = host.option("--stop-after", cli.stop_after, "DRAINIT_STOP_AFTER")?;
         let log_format = host.option("--log-format", cli.log_format, "DRAINIT_LOG_FORMAT")?;
         let log_level = host.option("--log-level", cli.log_level, "DRAINIT_LOG_LEVEL")?;
         let listed = |from: &'static str, flags: Vec<String>, name: &'static str| {
@@ -305,6 +331,9 @@ impl Config {
                 None => platform.grace_period,
             },
             platform,
+            quiet: quiet.map_or(Ok(QUIET), |given| given.parse(quiet_for))?,
+            stop_after: stop_after
+                .map_or(Ok(StopAfter::Clients), |given| given.parse(stop_after_what))?,
             rewrites,
             marker: Marker::resolve(cli.marker, host)?,
             log_format: log_format.map_or(Ok(LogFormat::Text), |given| given.parse(format))?,
@@ -444,7 +473,8 @@ fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, Error> {
         services.push(match command {
             Some(line) => {
                 let words = words::split(line).map_err(wrong)?;
-                by_command(name, words.into_iter().map(OsString::from).collect(), host)?
+                let command = words.into_iter().map(OsString::from).collect();
+                by_command(name, command, SearchSbin::No, host)?
             }
             None => match Preset::by_name(name) {
                 Some(preset) if preset.arguments.is_some() => by_name(name, host)?,
@@ -465,7 +495,7 @@ fn single(command: Vec<OsString>, host: &Host) -> Result<ServiceConfig, Error> {
         .first()
         .map(|word| base_name(word))
         .unwrap_or_default();
-    let service = by_command(&name, command, host)?;
+    let service = by_command(&name, command, SearchSbin::No, host)?;
     // Nobody waits for it, and `nginx -t` never listens.
     Ok(ServiceConfig {
         ready: Readiness::None,
@@ -510,7 +540,7 @@ fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
         .and_then(|preset| preset.arguments)
         .unwrap_or_default();
     let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
-    build(
+    by_command(
         name,
         words.map(OsString::from).collect(),
         SearchSbin::Yes,
@@ -518,11 +548,7 @@ fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
     )
 }
 
-fn by_command(name: &str, command: Vec<OsString>, host: &Host) -> Result<ServiceConfig, Error> {
-    build(name, command, SearchSbin::No, host)
-}
-
-fn build(
+fn by_command(
     name: &str,
     mut command: Vec<OsString>,
     sbin: SearchSbin,
@@ -591,6 +617,28 @@ fn duration(text: &str) -> Result<Duration, String> {
         Err(_) => humantime::parse_duration(text).ok(),
     }
     .ok_or_else(|| format!("'{text}' is no duration (5s, 500ms, 1m30s, or seconds)"))
+}
+
+fn quiet_for(text: &str) -> Result<Duration, String> {
+    let quiet = duration(text)?;
+    if quiet < QUIET_AT_LEAST {
+        return Err(format!(
+            "'{text}' is too short to see anything in: 200ms at least (--stop-after none: no wait)"
+        ));
+    }
+    Ok(quiet)
+}
+
+fn stop_after_what(text: &str) -> Result<StopAfter, String> {
+    if text == "none" {
+        return Ok(StopAfter::None);
+    }
+    let port = |part: &str| part.trim().strip_prefix("tcp:")?.parse().ok();
+    text.split(',')
+        .map(|part| port(part).filter(|port| *port != 0))
+        .collect::<Option<_>>()
+        .map(StopAfter::Ports)
+        .ok_or_else(|| format!("'{text}' is neither tcp:PORT,… nor none"))
 }
 
 fn marker_place(text: &str) -> Result<Marker, String> {
@@ -737,6 +785,18 @@ mod tests {
             (config.delay.as_secs(), config.grace_period.as_secs()),
             (90, 120)
         );
+        assert_eq!(
+            (config.quiet.as_secs(), config.stop_after),
+            (1, StopAfter::Clients)
+        );
+        for (given, meant) in [
+            ("none", StopAfter::None),
+            ("tcp:80, tcp:443", StopAfter::Ports(vec![80, 443])),
+        ] {
+            let variables = [("DRAINIT_STOP_AFTER", given), ("DRAINIT_QUIET", "500ms")];
+            let config = resolve(&["php-fpm"], &variables, Cli::default()).unwrap();
+            assert_eq!((config.quiet.as_millis(), config.stop_after), (500, meant));
+        }
         // Cloud Run is asked first, and an empty variable is unset.
         let both = [
             ("K_SERVICE", "x"),
@@ -847,6 +907,20 @@ mod tests {
                     ..Cli::default()
                 },
                 &["--marker", "absolute"],
+            ),
+            (
+                Cli {
+                    quiet: Some("50ms".into()),
+                    ..Cli::default()
+                },
+                &["--quiet", "200ms", "--stop-after none"],
+            ),
+            (
+                Cli {
+                    stop_after: Some("tcp:80,tcp:x".into()),
+                    ..Cli::default()
+                },
+                &["--stop-after", "tcp:PORT"],
             ),
             (
                 Cli {

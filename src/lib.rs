@@ -8,7 +8,7 @@
 //!  signals  -> self-pipe ---> which signals?        StopRequested, … ---+
 //!  SIGCHLD  -> waitpid(-1) -> which children?       Exited, … ----------+
 //!  /proc, pidfds, ----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
-//!  sock_diag                                        Remains, Silent, …  |            |
+//!  sock_diag                                        Remains, Busy, …    |            |
 //!  deadline reached --------> nothing else?         Tick ---------------+            |
 //!  kill(2), spawn, exit <---- perform, then log  <--------------- Vec<Action> <------+
 //!  poll(2) timeout <--------------------------------------------- deadline(), awaits()

@@ -24,7 +24,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Config, Readiness};
+use crate::config::{Config, Readiness, StopAfter};
 use crate::exit::Status;
 use crate::signal::Signal;
 
@@ -114,6 +114,19 @@ pub struct Remains {
     pub other: bool,
 }
 
+/// Why a php-fpm is not yet asked to stop whose web server isn't ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Busy {
+    /// Requests wait to be accepted.
+    Queue,
+    /// Its workers were at work since they were looked at before.
+    Workers,
+    /// Somebody is connected to this port, which isn't ours.
+    Clients(u16),
+    /// Somebody still listens on this port.
+    Listener(u16),
+}
+
 /// How long the kernel still has to send what the services wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsent {
@@ -151,6 +164,8 @@ pub enum Event {
     /// A scope's web servers have only such clients left as never sent a byte
     /// ([`Condition::Silent`]).
     Silent(Scope),
+    /// A service is still sent requests, or may be ([`Condition::Quiet`]).
+    Busy(ServiceId, Busy),
     /// php-fpm's workers may not be signalled: they run as another user, and we
     /// lack `CAP_KILL`.
     AskRefused(Scope),
@@ -181,6 +196,11 @@ pub enum Action {
     StartFailed(ServiceId),
     /// Take note: this service ended without having been asked to.
     EndedUnasked(ServiceId),
+    /// Take note: from now on this service is watched until nobody sends to it
+    /// any more.
+    AwaitQuiet(ServiceId),
+    /// Take note: there is no more time for that.
+    StopAwaitingQuiet(ServiceId),
     /// Ask a layer of a scope to finish what it has and end.
     Ask(Scope, Layer),
     /// End a scope's web servers by SIGTERM: nobody waits for an answer.
@@ -204,6 +224,9 @@ pub enum Condition {
     /// that connected in advance, health checks by TCP. Answered by
     /// [`Event::Silent`].
     Silent(Scope),
+    /// Whether requests still come to a service, or may come. Answered by
+    /// [`Event::Busy`] while they do.
+    Quiet(ServiceId),
     /// What is left of a scope. Answered by [`Event::Remains`], at once.
     Remains(Scope),
     /// What the kernel still has to send. Answered by [`Event::Unsent`] when
@@ -222,6 +245,9 @@ const IDLE_ROUND_DOUBLINGS: u8 = 5;
 /// How long after QUIT silent clients are waited for: who has just connected is
 /// about to send.
 const SILENCE_HEEDED: Duration = Duration::from_secs(1);
+
+/// The least time that is left to a php-fpm that waited to be sent nothing.
+const QUIETED_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// How long what a main process left behind has between SIGTERM and SIGKILL,
 /// and then until nobody waits for it any longer.
@@ -254,6 +280,8 @@ pub struct Machine {
     services: Vec<Service>,
     /// How far the sweep is, once it has begun.
     rest: Drain,
+    /// A web server of ours was drained: what php-fpm answered came from it.
+    had_web: bool,
 }
 
 /// Phases only go forward.
@@ -279,6 +307,9 @@ struct Stop {
     since: Timestamp,
     /// When the lame duck ends.
     drain_at: Timestamp,
+    /// The runtime asked for it, and so it stops the others of a pod, too:
+    /// nobody is at the keyboard, and nothing has broken.
+    is_requested: bool,
     /// The last step at the keyboard.
     interrupted: Option<Timestamp>,
     /// What further SIGINTs have come to.
@@ -345,6 +376,13 @@ struct Drain {
 enum Step {
     /// Those asked last, if any, have gone: what is left?
     Looking { asked: Option<Layer> },
+    /// A php-fpm alone is waiting until nobody sends to it any more.
+    Quieting {
+        /// Then it has been quiet for long enough.
+        quiet_at: Timestamp,
+        /// Then it is asked all the same.
+        until: Timestamp,
+    },
     /// A layer was asked.
     Asked {
         layer: Layer,
@@ -376,6 +414,7 @@ impl Machine {
             phase: Phase::Services,
             stop: None,
             rest: Drain::NOT_BEGUN,
+            had_web: false,
         }
     }
 
@@ -517,6 +556,9 @@ impl Machine {
                     Duration::ZERO
                 };
                 self.begin_stop(now, delay);
+                if let Some(stop) = &mut self.stop {
+                    stop.is_requested = true;
+                }
                 actions.push(Action::BeginStop(delay));
             }
             Event::StopRequested(_) | Event::Tick => {}
@@ -538,6 +580,14 @@ impl Machine {
             Event::Silent(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
                     drain.dismiss(scope, actions);
+                }
+            }
+            Event::Busy(id, _) => {
+                let quiet_from = now + self.config.quiet;
+                if let Some((drain, _)) = self.drain_mut(Scope::Service(id)) {
+                    if let Step::Quieting { quiet_at, .. } = &mut drain.step {
+                        *quiet_at = quiet_from;
+                    }
                 }
             }
             Event::AskRefused(scope) => {
@@ -575,6 +625,7 @@ impl Machine {
         self.stop = Some(Stop {
             since: now,
             drain_at: now + delay,
+            is_requested: false,
             interrupted: None,
             hurried: None,
         });
@@ -592,7 +643,10 @@ impl Machine {
         }
         let Some(stop) = &mut self.stop else { return };
         match stop.interrupted {
-            None => stop.drain_at = stop.drain_at.min(now),
+            None => {
+                stop.drain_at = stop.drain_at.min(now);
+                stop.is_requested = false;
+            }
             Some(last) if now < last + INTERRUPT_APART => return,
             Some(_) => {
                 stop.hurried = Some(match stop.hurried {
@@ -704,7 +758,7 @@ impl Machine {
                     asked: Some(Layer::Web),
                 }
             }
-            Step::Looking { .. } => {}
+            Step::Looking { .. } | Step::Quieting { .. } => {}
         }
     }
 
@@ -715,6 +769,8 @@ impl Machine {
         remains: Remains,
         actions: &mut Vec<Action>,
     ) {
+        self.had_web |= remains.web;
+        let quiet_at = self.quiets(scope).then_some(now + self.config.quiet);
         let Some((drain, main)) = self.drain_mut(scope) else {
             return;
         };
@@ -737,9 +793,34 @@ impl Machine {
         ]
         .into_iter()
         .find(|(layer, is_there)| *is_there && asked.is_none_or(|asked| asked < *layer));
-        if let Some((layer, _)) = layer {
-            drain.ask(scope, layer, now, actions);
+        let Some((layer, _)) = layer else { return };
+        if let (Layer::Workers, Some(quiet_at), Scope::Service(id)) = (layer, quiet_at, scope) {
+            let time = drain.term_at.since(now);
+            let until = now + time.saturating_sub(QUIETED_AT_LEAST.max(time / 4));
+            if now < until {
+                drain.step = Step::Quieting { quiet_at, until };
+                actions.push(Action::AwaitQuiet(id));
+                return;
+            }
         }
+        drain.ask(scope, layer, now, actions);
+    }
+
+    /// Whether a php-fpm of that scope is to wait until it is sent nothing: its
+    /// web server is in another container of the pod, and drains meanwhile.
+    fn quiets(&self, scope: Scope) -> bool {
+        let Scope::Service(id) = scope else {
+            return false;
+        };
+        let is_up = self
+            .services
+            .get(id.0)
+            .is_some_and(|service| service.main == Main::Running);
+        is_up
+            && self.is_listening(id)
+            && !self.had_web
+            && self.stop.is_some_and(|stop| stop.is_requested)
+            && self.config.stop_after != StopAfter::None
     }
 
     fn gone(&mut self, scope: Scope, now: Timestamp) {
@@ -771,9 +852,9 @@ impl Machine {
         let Some(stop) = self.stop else { return };
         // Whatever goes may let others go, and several deadlines may have
         // passed at once, after a pause of the whole machine.
-        while self.drain_whose_turn_it_is(now, stop) || self.force_what_is_late(now, stop, actions)
-        {
-        }
+        while self.drain_whose_turn_it_is(now, stop, actions)
+            || self.force_what_is_late(now, stop, actions)
+        {}
         let all_gone = self
             .services
             .iter()
@@ -863,7 +944,12 @@ impl Machine {
     }
 
     /// Whether anything changed.
-    fn drain_whose_turn_it_is(&mut self, now: Timestamp, stop: Stop) -> bool {
+    fn drain_whose_turn_it_is(
+        &mut self,
+        now: Timestamp,
+        stop: Stop,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let mut changed = false;
         for index in 0..self.services.len() {
             let id = ServiceId(index);
@@ -878,6 +964,19 @@ impl Machine {
                 service.stage = Stage::Draining;
                 service.drain = drain;
                 changed = true;
+            }
+            if let Step::Quieting { quiet_at, until } = service.drain.step {
+                let is_over = now >= quiet_at || now >= until || !stop.is_requested;
+                if is_over && service.stage == Stage::Draining {
+                    if now < quiet_at && stop.is_requested {
+                        actions.push(Action::StopAwaitingQuiet(id));
+                    }
+                    service.drain.term_at = drain.term_at;
+                    service
+                        .drain
+                        .ask(Scope::Service(id), Layer::Workers, now, actions);
+                    changed = true;
+                }
             }
         }
         changed
@@ -964,6 +1063,10 @@ impl Drain {
                 layer: Layer::Main, ..
             }
             | Step::Looking { .. } => vec![Condition::Remains(scope)],
+            Step::Quieting { .. } => match scope {
+                Scope::Service(id) => vec![Condition::Quiet(id)],
+                Scope::Rest => vec![],
+            },
             Step::Lingering => {
                 vec![Condition::AskedGone(scope), Condition::Silent(scope)]
             }
@@ -994,7 +1097,10 @@ impl Drain {
             Some(Force::Term) => Some(kill_at),
             Some(Force::Kill) => None,
         };
-        let step_until = self.leftover_until(main).or(self.heeds_silence_until());
+        let step_until = match self.step {
+            Step::Quieting { quiet_at, until } => Some(quiet_at.min(until)),
+            _ => self.leftover_until(main).or(self.heeds_silence_until()),
+        };
         force_at.into_iter().chain(step_until).min()
     }
 
@@ -1005,7 +1111,11 @@ impl Drain {
                 layer: Layer::Web,
                 until,
             } => Some(until),
-            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering | Step::Dismissed => None,
+            Step::Asked { .. }
+            | Step::Looking { .. }
+            | Step::Quieting { .. }
+            | Step::Lingering
+            | Step::Dismissed => None,
         }
     }
 
@@ -1025,7 +1135,11 @@ impl Drain {
                 layer: Layer::Main,
                 until,
             } if main != Main::Running => Some(until),
-            Step::Asked { .. } | Step::Looking { .. } | Step::Lingering | Step::Dismissed => None,
+            Step::Asked { .. }
+            | Step::Looking { .. }
+            | Step::Quieting { .. }
+            | Step::Lingering
+            | Step::Dismissed => None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, LogFormat};
 use crate::exit::{self, Failure, Status};
-use crate::machine::{Action, Event, Force, Layer, Scope, ServiceId, Timestamp};
+use crate::machine::{Action, Busy, Event, Force, Layer, Scope, ServiceId, Timestamp};
 use crate::signal::Signal;
 
 /// What happened, as far as the exit code and the report need it.
@@ -49,6 +49,10 @@ pub struct ServiceRecord {
     /// The signals that we sent its processes to stop them.
     pub sent: Vec<Signal>,
     started: bool,
+    /// Since when it waited to be sent nothing.
+    waited_from: Option<Timestamp>,
+    /// What it waited for last.
+    busy: Option<Busy>,
     asked_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
 }
@@ -87,6 +91,8 @@ impl Record {
             forced: None,
             sent: Vec::new(),
             started: false,
+            waited_from: None,
+            busy: None,
             asked_at: None,
             ended_at: None,
         });
@@ -145,6 +151,10 @@ impl Record {
                 self.services.get_mut(id.0)?.is_preset = true;
                 None
             }
+            Event::Busy(id, busy) => {
+                self.services.get_mut(id.0)?.busy = Some(busy);
+                None
+            }
             Event::AskRefused(scope) => Some(self.line(
                 scope,
                 "its workers may not be signalled, for want of CAP_KILL: only the master is asked, \
@@ -187,6 +197,23 @@ impl Record {
                     self.drained_from.get_or_insert(now);
                 }
                 None
+            }
+            Action::AwaitQuiet(id) => {
+                self.drained_from.get_or_insert(now);
+                self.services.get_mut(id.0)?.waited_from = Some(now);
+                Some(self.line(Scope::Service(id), "waits until nobody sends to it"))
+            }
+            Action::StopAwaitingQuiet(id) => {
+                let what = match self.services.get(id.0)?.busy? {
+                    Busy::Queue => "requests are in its queue".to_owned(),
+                    Busy::Workers => "its workers still get requests".to_owned(),
+                    Busy::Clients(port) => format!("clients are still connected to port {port}"),
+                    Busy::Listener(port) => format!("somebody still listens on port {port}"),
+                };
+                Some(self.line(
+                    Scope::Service(id),
+                    format!("{what}: no time is left to wait for the end of that"),
+                ))
             }
             Action::BeginStop(delay) => {
                 self.since = Some(now);
@@ -297,6 +324,9 @@ impl Record {
         }
         for service in &self.services {
             let _ = write!(text, "; {}", service.name);
+            if let Some(waited) = service.waited() {
+                let _ = write!(text, " waited {}", seconds(waited));
+            }
             if let Some(drained) = service.drained() {
                 let _ = write!(text, " drained {}", seconds(drained));
             }
@@ -349,8 +379,9 @@ impl Record {
                     .map(|signal| json_string(&signal.to_string()))
                     .collect();
                 format!(
-                    r#"{{"name":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
+                    r#"{{"name":{},"waited_s":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
                     json_string(&service.name),
+                    number(service.waited()),
                     number(service.drained()),
                     sent.join(","),
                     service
@@ -376,6 +407,11 @@ impl Record {
 }
 
 impl ServiceRecord {
+    /// How long it waited to be sent nothing.
+    fn waited(&self) -> Option<Duration> {
+        Some(self.asked_at?.since(self.waited_from?))
+    }
+
     /// From the moment that it was asked until its main process had gone.
     fn drained(&self) -> Option<Duration> {
         Some(self.ended_at?.since(self.asked_at?))

@@ -22,19 +22,19 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use crate::config::{Config, Marker};
+use crate::config::{Config, Marker, StopAfter};
 use crate::exit;
 use crate::logger::{self, OURSELVES, REPORT};
 use crate::machine::{
-    Action, Condition, Event, Force, Layer, Listens, Machine, Remains, Scope, ServiceId, Timestamp,
-    Unsent,
+    Action, Busy, Condition, Event, Force, Layer, Listens, Machine, Remains, Scope, ServiceId,
+    Timestamp, Unsent,
 };
 use crate::preset::{Kind, Preset};
 use crate::report::{self, Line, Record};
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
 use crate::sys::signals::{Inherited, Signals};
-use crate::sys::sockets::{self, Listener};
+use crate::sys::sockets::{self, Listener, Peer};
 use crate::sys::tree::{self, Process};
 
 /// How soon a condition is looked at again that no descriptor tells of. The
@@ -70,6 +70,9 @@ pub struct Supervisor {
     childless: bool,
     /// Local ports that a service listened on.
     ports: Vec<u16>,
+    /// Local ports that anybody listened on when a service was last looked
+    /// into: at the stop request, at the latest.
+    everybodys_ports: Vec<u16>,
     /// What the kernel still had to send at the last look.
     unsent: u64,
     look_after: Duration,
@@ -87,6 +90,11 @@ struct Main {
     /// Its ports, if TCP is all that it serves: nothing tells of the clients of
     /// a unix socket, or of HTTP/3.
     tcp_ports: Option<Vec<u16>>,
+    /// The inodes of what it listens on.
+    listeners: Vec<u64>,
+    /// Its workers when they were last looked at, with their start and how
+    /// often they had slept; `None` before the first look.
+    workers: Option<Vec<(Pid, u64, u64)>>,
     /// It was said that it can't be seen whether this service listens.
     is_unseen: bool,
 }
@@ -123,6 +131,7 @@ impl Supervisor {
             asked: Vec::new(),
             childless: false,
             ports: Vec::new(),
+            everybodys_ports: Vec::new(),
             unsent: u64::MAX,
             look_after: LOOK_FIRST,
             config,
@@ -233,6 +242,7 @@ impl Supervisor {
                     !left.is_empty() && left.iter().all(|asked| asked.pidfd.is_some())
                 }
                 Condition::Listens(_)
+                | Condition::Quiet(_)
                 | Condition::Remains(_)
                 | Condition::Silent(_)
                 | Condition::Flushed => false,
@@ -330,6 +340,7 @@ impl Supervisor {
                 Condition::Silent(scope) => self
                     .are_clients_silent(scope)
                     .then_some(Event::Silent(scope)),
+                Condition::Quiet(id) => self.look_why_busy(id).map(|busy| Event::Busy(id, busy)),
                 Condition::Remains(scope) => Some(Event::Remains(scope, self.remains(scope))),
                 Condition::Flushed => self.look_whether_flushed(),
             };
@@ -456,6 +467,21 @@ impl Supervisor {
             .collect()
     }
 
+    /// php-fpm's workers.
+    fn workers(&self, scope: Scope, members: &[Process]) -> Vec<(Process, &'static Preset)> {
+        let masters = self.masters(scope, members, Kind::Fpm);
+        members
+            .iter()
+            .filter(|process| {
+                masters
+                    .iter()
+                    .any(|(master, _)| process.parent == Some(master.pid))
+            })
+            .filter_map(|process| Some((process.clone(), self.kind(scope, process)?)))
+            .filter(|(_, preset)| preset.kind == Kind::Fpm)
+            .collect()
+    }
+
     fn look_whether_it_listens(&mut self, id: ServiceId) -> Option<Event> {
         let listens = self.listens(id);
         let starting = self.machine.stopping_since().is_none();
@@ -519,6 +545,7 @@ impl Supervisor {
             };
             found = listeners.iter().filter(may_be_unseen).collect();
         }
+        self.everybodys_ports = listeners.iter().filter_map(|any| any.port).collect();
         self.ports
             .extend(found.iter().filter_map(|listener| listener.port));
         self.ports.sort_unstable();
@@ -530,8 +557,56 @@ impl Supervisor {
         };
         if let Some(main) = self.mains.get_mut(id.0) {
             main.tcp_ports = tcp_ports;
+            main.listeners = found.iter().map(|listener| listener.inode).collect();
         }
         listens
+    }
+
+    /// Why a php-fpm alone is not to be asked yet. Fast requests go unseen on
+    /// its sockets between two looks, but each has a worker sleep once more.
+    fn look_why_busy(&mut self, id: ServiceId) -> Option<Busy> {
+        let scope = Scope::Service(id);
+        let workers: Vec<(Pid, u64, u64)> = self
+            .workers(scope, &self.members(scope))
+            .into_iter()
+            .filter_map(|(process, _)| {
+                let switches = tree::voluntary_switches(process.pid)?;
+                Some((process.pid, process.started, switches))
+            })
+            .collect();
+        let main = self.mains.get_mut(id.0)?;
+        // Fewer workers are no sign of work: with pm = dynamic an idle one goes
+        // each second.
+        let is_at_work = main
+            .workers
+            .as_ref()
+            .is_some_and(|before| workers.iter().any(|worker| !before.contains(worker)));
+        main.workers = Some(workers);
+
+        let listeners = sockets::listeners().unwrap_or_default();
+        let is_queued =
+            |listener: &Listener| listener.queued > 0 && main.listeners.contains(&listener.inode);
+        let by_others = match &self.config.stop_after {
+            StopAfter::None => None,
+            StopAfter::Clients => sockets::connected(Peer::Outside, |port| {
+                let is_served =
+                    self.everybodys_ports.contains(&port) || !sockets::is_ephemeral(port);
+                is_served && !self.ports.contains(&port)
+            })
+            .map(Busy::Clients),
+            StopAfter::Ports(ports) => listeners
+                .iter()
+                .filter_map(|listener| listener.port)
+                .find(|port| ports.contains(port))
+                .map(Busy::Listener)
+                .or_else(|| {
+                    sockets::connected(Peer::Anywhere, |port| ports.contains(&port))
+                        .map(Busy::Clients)
+                }),
+        };
+        by_others
+            .or_else(|| listeners.iter().any(is_queued).then_some(Busy::Queue))
+            .or_else(|| is_at_work.then_some(Busy::Workers))
     }
 
     fn are_clients_silent(&self, scope: Scope) -> bool {
@@ -597,7 +672,11 @@ impl Supervisor {
             Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
             Action::Dismiss(scope) => self.dismiss(scope),
             Action::Force(scope, force) => self.force(scope, force, lines),
-            Action::StartFailed(_) | Action::EndedUnasked(_) | Action::Exit => {}
+            Action::StartFailed(_)
+            | Action::EndedUnasked(_)
+            | Action::AwaitQuiet(_)
+            | Action::StopAwaitingQuiet(_)
+            | Action::Exit => {}
         }
     }
 
@@ -736,19 +815,7 @@ impl Supervisor {
         let targets: Vec<(Process, Signal)> = match layer {
             Layer::Web => with_signal(self.masters(scope, &members, Kind::Web)),
             Layer::Masters => with_signal(self.masters(scope, &members, Kind::Fpm)),
-            Layer::Workers => {
-                let masters = self.masters(scope, &members, Kind::Fpm);
-                let is_worker = |process: &Process| {
-                    masters
-                        .iter()
-                        .any(|(master, _)| process.parent == Some(master.pid))
-                        && Preset::by_comm(&process.comm).is_some_and(|p| p.kind == Kind::Fpm)
-                };
-                let workers = members.iter().filter(|process| is_worker(process));
-                workers
-                    .map(|process| (process.clone(), Signal::QUIT))
-                    .collect()
-            }
+            Layer::Workers => with_signal(self.workers(scope, &members)),
             Layer::Main => self.last_targets(scope, members),
         };
         // Those asked before have gone; their descriptors are needed.

@@ -122,6 +122,7 @@ fn build_images(prefix: &str) {
         "exec-entrypoint",
         "no-exec-entrypoint",
         "unprivileged",
+        "pod",
         "bare",
     ] {
         let base = format!("BASE={prefix}-example");
@@ -227,8 +228,14 @@ impl Container {
 /// `docker stop`, by its default grace period of 10 s.
 #[track_caller]
 fn stop(name: &str) -> Stopped {
+    stop_within(name, 10)
+}
+
+/// `docker stop`, by a grace period in seconds.
+#[track_caller]
+fn stop_within(name: &str, seconds: u32) -> Stopped {
     let start = Instant::now();
-    docker(&["stop", name]);
+    docker(&["stop", "--time", &seconds.to_string(), name]);
     let took = start.elapsed();
     let state = docker(&["inspect", "--format", "{{.State.ExitCode}}", name]);
     Stopped {
@@ -893,4 +900,137 @@ fn the_example_has_the_snippet_as_it_is_printed() {
     let snippet = docker(&["run", "--rm", &image("binary"), "nginx-snippet"]);
     let site = fs::read_to_string(format!("{ROOT}/docker/nginx-php-fpm/nginx.conf")).unwrap();
     assert!(squeeze(&site).contains(&squeeze(&snippet)), "{site}");
+}
+
+/// Who of a pod is told first, and how long before the other.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    PhpFpm(Duration),
+    Nginx(Duration),
+}
+
+/// Stops a pod of two containers, that share their network with a third one,
+/// under load: new requests until a second after nginx was told, an upload that
+/// isn't all there by then, and a slow request. A stop that waits for its
+/// deadline says so and fails.
+#[track_caller]
+fn stop_pod(port: u16, first: First) {
+    // It listens, keeps who connects, and stops for nobody.
+    let third = Container::start(
+        &["--entrypoint=perl"],
+        "pod",
+        &[
+            "-MIO::Socket::INET",
+            "-e",
+            "my $s = IO::Socket::INET->new(LocalPort => 6379, Listen => 64) or die; \
+             while (my $c = $s->accept) { push @kept, $c }",
+        ],
+    );
+    let network = format!("--network=container:{}", third.name);
+    let address = third.address(port);
+    let php_fpm = Container::start(
+        &[&network, "--volume=/run", "--env=DRAINIT_GRACE_PERIOD=30"],
+        "pod",
+        &["--service", "php-fpm"],
+    );
+    let volumes = format!("--volumes-from={}", php_fpm.name);
+    let nginx = Container::start(
+        &[&network, &volumes, "--env=DRAINIT_GRACE_PERIOD=30"],
+        "pod",
+        &["--service", "nginx"],
+    );
+    let (php_fpm_log, nginx_log) = (php_fpm.log(), nginx.log());
+    php_fpm_log.wait_for("ready");
+    nginx_log.wait_for("ready");
+
+    let upstream = Upstream::listen();
+    let mut requests = vec![request(
+        address,
+        format!("/slow.php?port={}", upstream.port),
+        SLOW_BODY,
+    )];
+    upstream.wait_for(1);
+    let mut upload = TcpStream::connect(address).unwrap();
+    upload.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = "POST /pod.php HTTP/1.0\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc";
+    upload.write_all(head.as_bytes()).unwrap();
+
+    let (names, gap) = match first {
+        First::PhpFpm(gap) => ([&php_fpm.name, &nginx.name], gap),
+        First::Nginx(gap) => ([&nginx.name, &php_fpm.name], gap),
+    };
+    let nginx_comes_at = match first {
+        First::PhpFpm(gap) => gap,
+        First::Nginx(_) => Duration::ZERO,
+    };
+    let start = Instant::now();
+    let stops = [Duration::ZERO, gap]
+        .into_iter()
+        .zip(names.map(Clone::clone));
+    let stops: Vec<_> = stops
+        .map(|(wait, name)| {
+            thread::spawn(move || {
+                thread::sleep(wait);
+                stop_within(&name, 30)
+            })
+        })
+        .collect();
+    while start.elapsed() < nginx_comes_at + Duration::from_secs(1) {
+        requests.push(request(address, "/pod.php".to_owned(), "0\n"));
+        // The rate of requests.
+        thread::sleep(Duration::from_millis(50));
+    }
+    nginx_log.wait_for("<- SIGQUIT");
+    php_fpm_log.wait_for("lame duck");
+    // The lame duck is over, so that only the wait keeps php-fpm now.
+    php_fpm_log.wait_for("waits until nobody sends to it");
+    upstream.answer();
+    let rest = requests.into_iter();
+    let mut lost: Vec<String> = rest.filter_map(|one| one.join().unwrap().err()).collect();
+    upload.write_all(b"def").unwrap();
+    let mut answer = String::new();
+    let read = upload.read_to_string(&mut answer);
+    if read.is_err() || !answer.ends_with("\r\n\r\n6\n") {
+        lost.push(format!("the upload: {read:?} {answer}"));
+    }
+    let logs = || format!("{}\n{}", nginx_log.text(), php_fpm_log.text());
+    assert!(lost.is_empty(), "{first:?} {port}: {lost:?}\n{}", logs());
+    for stop in stops {
+        assert_eq!(stop.join().unwrap().exit_code, 0, "{}", logs());
+    }
+    let report = php_fpm_log.report();
+    assert!(report.contains("php-fpm waited "), "{report}");
+    assert!(!logs().contains("no time is left"), "{}", logs());
+}
+
+/// Apart by up to three seconds, either first.
+fn stop_pods(port: u16) {
+    thread::scope(|scope| {
+        for gap in [0, 3] {
+            let gap = Duration::from_secs(gap);
+            for first in [First::PhpFpm(gap), First::Nginx(gap)] {
+                scope.spawn(move || stop_pod(port, first));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pod_whose_php_fpm_is_asked_by_a_unix_socket_loses_nothing() {
+    stop_pods(8001);
+}
+
+#[test]
+fn a_pod_whose_php_fpm_is_asked_by_tcp_loses_nothing() {
+    stop_pods(8002);
+}
+
+#[test]
+fn a_pod_with_kept_connections_by_a_unix_socket_loses_nothing() {
+    stop_pods(8003);
+}
+
+#[test]
+fn a_pod_with_kept_connections_by_tcp_loses_nothing() {
+    stop_pods(8004);
 }

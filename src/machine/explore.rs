@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 use super::*;
-use crate::config::{LogFormat, Marker, Platform, ServiceConfig};
+use crate::config::{LogFormat, Marker, Platform, ServiceConfig, StopAfter};
 
 /// What distinguishes services to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub(super) fn config(
         delay,
         grace_period,
         platform: Platform::docker(),
+        quiet: Duration::from_secs(1),
+        stop_after: StopAfter::Clients,
         rewrites: Vec::new(),
         marker: Marker::Default,
         log_format: LogFormat::Text,
@@ -147,6 +149,10 @@ impl World {
                 None => relative(drain.term_at),
                 Some(_) => Timestamp::default(),
             };
+            if let Step::Quieting { quiet_at, until } = &mut drain.step {
+                *quiet_at = relative((*quiet_at).min(*until));
+                *until = relative(*until);
+            }
             if let Step::Asked { layer, until } = &mut drain.step {
                 *until = match layer {
                     Layer::Workers => Timestamp::from(self.now <= *until),
@@ -192,7 +198,10 @@ impl World {
             phase => phase,
         };
         let rest = drain(machine.rest, Main::Reaped);
-        let key = (phase, stop, services, rest, relative(self.now), seen);
+        let key = (
+            (phase, stop, machine.had_web),
+            (services, rest, relative(self.now), seen),
+        );
         (hashers[0].hash_one(&key), hashers[1].hash_one(&key))
     }
 
@@ -315,7 +324,18 @@ impl World {
                     "SIGKILL before any stop signal: {before:#?}"
                 );
             }
-            Action::BeginStop(_)
+            Action::AwaitQuiet(id) => {
+                self.assert_in_order(id);
+                assert_eq!(main(id), Main::Running, "waits for a reaped child");
+                let seen = self.seen(Scope::Service(id));
+                assert_eq!(seen.last, None, "waits after it asked");
+                assert!(
+                    !before.seen.iter().any(|seen| seen.last == Some(Layer::Web)),
+                    "waits behind a web server of ours: {before:#?}"
+                );
+            }
+            Action::StopAwaitingQuiet(_)
+            | Action::BeginStop(_)
             | Action::StartFailed(_)
             | Action::EndedUnasked(_)
             | Action::Exit => {}
@@ -401,7 +421,8 @@ impl World {
                     }
                 }
                 Condition::Silent(scope) if anything => events.push(Event::Silent(scope)),
-                Condition::Silent(_) => {}
+                Condition::Quiet(id) if anything => events.push(Event::Busy(id, Busy::Workers)),
+                Condition::Silent(_) | Condition::Quiet(_) => {}
                 Condition::Flushed => {
                     events.extend([Event::Unsent(Unsent::None), Event::Unsent(Unsent::Shrunk)]);
                 }

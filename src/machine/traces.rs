@@ -36,6 +36,8 @@ struct Tree {
     /// When its workers were asked, if even idle ones take 150 ms to go.
     slow_since: Option<Timestamp>,
     clients_are_silent: bool,
+    /// Who sends to it.
+    busy: Option<Busy>,
 }
 
 struct Play {
@@ -121,6 +123,8 @@ impl Play {
                 self.say(&self.name(scope), &report::forced(force));
             }
             Action::BeginStop(_)
+            | Action::AwaitQuiet(_)
+            | Action::StopAwaitingQuiet(_)
             | Action::Dismiss(_)
             | Action::StartFailed(_)
             | Action::EndedUnasked(_) => {}
@@ -188,6 +192,7 @@ impl Play {
                     silent.then_some(Event::Silent(Scope::Service(id)))
                 }
                 Condition::Silent(Scope::Rest) => None,
+                Condition::Quiet(id) => self.trees[id.0].busy.map(|busy| Event::Busy(id, busy)),
                 Condition::Flushed => {
                     Some(Event::Unsent(Unsent::None)).filter(|_| self.unsent.is_none())
                 }
@@ -229,7 +234,7 @@ impl Play {
             | Step::Lingering
             | Step::Dismissed => !processes.contains(&Is::Web),
             Step::Asked { .. } => !processes.contains(&Is::Fpm),
-            Step::Looking { .. } => false,
+            Step::Looking { .. } | Step::Quieting { .. } => false,
         }
     }
 
@@ -237,6 +242,8 @@ impl Play {
     fn advance(&mut self, to: Timestamp) {
         while let Some(deadline) = self.machine.deadline().filter(|deadline| *deadline <= to) {
             self.now = deadline;
+            // As the shell does: what keeps a service busy is looked for first.
+            self.settle();
             self.tell(Event::Tick);
             self.settle();
         }
@@ -261,6 +268,11 @@ impl Play {
             ["SIGUSR2"] => _ = self.tell(Event::Signalled("USR2".parse().unwrap())),
             [signal] => _ = self.tell(Event::StopRequested(signal.parse().unwrap())),
             ["nothing", "happens"] => {}
+            ["machine", "pauses", "until", end] => {
+                self.now = Timestamp(seconds(end));
+                self.settle();
+                self.tell(Event::Tick);
+            }
             ["unsent", "shrinks"] => {
                 self.unsent = Some(Unsent::Shrunk);
                 self.tell(Event::Unsent(Unsent::Shrunk));
@@ -281,6 +293,15 @@ impl Play {
             [name, "clients", "silent"] => {
                 let id = self.id(name);
                 self.trees[id.0].clients_are_silent = true;
+            }
+            [name, "busy", "by", what] => {
+                let id = self.id(name);
+                self.trees[id.0].busy = match what {
+                    "nobody" => None,
+                    "workers" => Some(Busy::Workers),
+                    "clients" => Some(Busy::Clients(80)),
+                    _ => panic!("busy by {what}?"),
+                };
             }
             [name, "is", "refused"] => {
                 let id = self.id(name);
@@ -389,6 +410,7 @@ fn play(script: &str) -> Play {
             workers_are_busy: false,
             slow_since: None,
             clients_are_silent: false,
+            busy: None,
         });
     }
     let config = config(services, delay, grace);
@@ -894,8 +916,9 @@ fn a_crash_in_the_lame_duck_does_not_end_it() {
         0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
         1.0 s  nginx     killed by SIGSEGV
         1.0 s  nginx     ended unasked
-        5.0 s  php-fpm   workers <- SIGQUIT
-        5.0 s  php-fpm   master <- SIGQUIT
+        5.0 s  php-fpm   waits until nobody sends to it
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
         6.0 s  php-fpm   exited 0
         6.0 s  drainit   exits 139
         ",
@@ -1331,6 +1354,173 @@ fn a_client_that_falls_silent_late_ends_the_wait_then() {
         20.0 s  nginx     <- SIGTERM: only clients that never sent a byte are left
         20.1 s  nginx     exited 0
         20.1 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn a_php_fpm_alone_waits_until_its_nginx_has_gone() {
+    let script = "
+        delay 5 grace 30
+        php-fpm fpm
+        0 SIGTERM
+        4 php-fpm busy by clients
+        6.5 php-fpm busy by workers
+        7.2 php-fpm busy by nobody
+        8.3 php-fpm exits 0
+        ";
+    check(
+        script,
+        "
+        0.0 s  php-fpm   started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  php-fpm   waits until nobody sends to it
+        7.5 s  php-fpm   workers <- SIGQUIT
+        7.5 s  php-fpm   master <- SIGQUIT
+        8.3 s  php-fpm   exited 0
+        8.3 s  drainit   exits 0
+        ",
+    );
+    let report = play(script).report;
+    let parts = "delay 5.0 s; php-fpm waited 2.5 s drained 0.8 s SIGQUIT exited 0;";
+    assert!(report.contains(parts), "{report}");
+}
+
+#[test]
+fn a_php_fpm_that_is_never_left_alone_has_a_quarter_of_its_time() {
+    check(
+        "
+        delay 4 grace 30
+        php-fpm fpm
+        0 SIGTERM
+        1 php-fpm busy by clients
+        23 php-fpm exits 0
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 4.0 s
+        4.0 s  php-fpm   waits until nobody sends to it
+        22.0 s  php-fpm   clients are still connected to port 80: no time is left to wait for the end of that
+        22.0 s  php-fpm   workers <- SIGQUIT
+        22.0 s  php-fpm   master <- SIGQUIT
+        23.0 s  php-fpm   exited 0
+        23.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn a_pause_of_the_machine_leaves_a_php_fpm_alone_its_stop_signal() {
+    check(
+        "
+        delay 4 grace 30
+        php-fpm fpm
+        0 SIGTERM
+        1 php-fpm workers busy
+        1 php-fpm busy by clients
+        5 machine pauses until 28.2
+        28.6 php-fpm exits 0
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 4.0 s
+        4.0 s  php-fpm   waits until nobody sends to it
+        28.2 s  php-fpm   clients are still connected to port 80: no time is left to wait for the end of that
+        28.2 s  php-fpm   workers <- SIGQUIT
+        28.5 s  php-fpm   <- SIGTERM, forced
+        28.6 s  php-fpm   exited 0
+        28.6 s  drainit   exits 143
+        ",
+    );
+}
+
+#[test]
+fn nobody_is_waited_for_at_the_keyboard() {
+    for (script, expected) in [
+        (
+            "
+            delay 5 grace 30
+            php-fpm fpm
+            1 SIGINT
+            1.1 php-fpm exits 0
+            ",
+            "
+            0.0 s  php-fpm   started
+            0.0 s  SIGINT    draining, without a delay
+            0.0 s  php-fpm   workers <- SIGQUIT
+            0.0 s  php-fpm   master <- SIGQUIT
+            0.1 s  php-fpm   exited 0
+            0.1 s  drainit   exits 0
+            ",
+        ),
+        (
+            "
+            delay 5 grace 30
+            php-fpm fpm
+            0 SIGTERM
+            5.5 SIGINT
+            5.6 php-fpm exits 0
+            ",
+            "
+            0.0 s  php-fpm   started
+            0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+            5.0 s  php-fpm   waits until nobody sends to it
+            5.5 s  SIGINT    hurrying
+            5.5 s  php-fpm   workers <- SIGQUIT
+            5.5 s  php-fpm   master <- SIGQUIT
+            5.6 s  php-fpm   exited 0
+            5.6 s  drainit   exits 0
+            ",
+        ),
+    ] {
+        check(script, expected);
+    }
+}
+
+#[test]
+fn nobody_is_waited_for_when_something_broke() {
+    check(
+        "
+        delay 5 grace 30
+        php-fpm fpm
+        queue worker
+        1 php-fpm busy by clients
+        2 queue exits 3
+        2.1 php-fpm exits 0
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  queue     started
+        0.0 s  queue     exited 3
+        0.0 s  queue     ended unasked
+        0.0 s  php-fpm   workers <- SIGQUIT
+        0.0 s  php-fpm   master <- SIGQUIT
+        0.1 s  php-fpm   exited 0
+        0.1 s  drainit   exits 3
+        ",
+    );
+}
+
+#[test]
+fn a_master_that_dies_while_it_waits_leaves_nothing_to_wait_for() {
+    check(
+        "
+        delay 5 grace 30
+        php-fpm fpm
+        0 SIGTERM
+        5 php-fpm has fpm
+        5 php-fpm busy by clients
+        5.5 php-fpm dies of SEGV
+        5.6 php-fpm loses fpm
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  php-fpm   waits until nobody sends to it
+        5.5 s  php-fpm   killed by SIGSEGV
+        5.5 s  php-fpm   workers <- SIGQUIT
+        5.5 s  php-fpm   master <- SIGQUIT
+        5.6 s  drainit   exits 139
         ",
     );
 }

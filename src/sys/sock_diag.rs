@@ -19,6 +19,9 @@ pub struct Tcp {
     pub local: (IpAddr, u16),
     /// The other end.
     pub remote: (IpAddr, u16),
+    /// Bytes received that nobody has read yet; of a listening socket,
+    /// connections that nobody has accepted yet.
+    pub unread: u32,
     /// Bytes not yet sent, or not yet acknowledged.
     pub unsent: u32,
     /// Whose it is.
@@ -27,6 +30,13 @@ pub struct Tcp {
     pub inode: u64,
     /// Bytes received so far, where asked for and known.
     pub received: Option<u64>,
+}
+
+impl Tcp {
+    /// Whether its other end is in our network namespace, too.
+    pub fn is_inside(&self) -> bool {
+        self.local.0 == self.remote.0 || self.remote.0.is_loopback()
+    }
 }
 
 /// Established.
@@ -135,6 +145,7 @@ fn parse(message: &[u8]) -> Option<Tcp> {
         state: *message.get(1)?,
         local: (address(8)?, port(4)?),
         remote: (address(24)?, port(6)?),
+        unread: u32_at(message, 56)?,
         unsent: u32_at(message, 60)?,
         user: u32_at(message, 64)?,
         inode: u32_at(message, 68)?.into(),

@@ -19,6 +19,8 @@ pub struct Listener {
     pub port: Option<u16>,
     /// Whose it is; `None` for a unix socket, where the table doesn't say.
     pub user: Option<u32>,
+    /// Connections that nobody has accepted yet.
+    pub queued: u32,
 }
 
 /// States of a connection that may still have something to send:
@@ -34,19 +36,72 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         inode: socket.inode,
         port: Some(socket.local.1),
         user: Some(socket.user),
+        queued: socket.unread,
     });
     let table = fs::read_to_string("/proc/net/unix")?;
-    let unix = table.lines().skip(1).filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(3);
-        let flags = fields.next()?;
-        let inode = fields.nth(2)?.parse().ok()?;
-        (flags == ACCEPTS_CONNECTIONS).then_some(Listener {
-            inode,
-            port: None,
-            user: None,
-        })
-    });
+    let unix = unix_listeners(&table);
     Ok(tcp.chain(unix).collect())
+}
+
+/// `unix_seq_show()` of the kernel's `net/unix/af_unix.c`. A connection that
+/// nobody has accepted yet has its listener's path and no inode.
+fn unix_listeners(table: &str) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    let mut paths = Vec::new();
+    let mut queued = Vec::new();
+    for line in table.lines().skip(1) {
+        let mut fields = line.split_ascii_whitespace().skip(3);
+        let (Some(flags), Some(inode)) = (fields.next(), fields.nth(2)) else {
+            continue;
+        };
+        let path = fields.next();
+        if flags == ACCEPTS_CONNECTIONS {
+            paths.push(path);
+            listeners.extend(inode.parse().ok().map(|inode| Listener {
+                inode,
+                port: None,
+                user: None,
+                queued: 0,
+            }));
+        } else if inode == "0" {
+            queued.extend(path);
+        }
+    }
+    for (listener, path) in listeners.iter_mut().zip(paths) {
+        let its = queued.iter().filter(|queued| Some(**queued) == path);
+        listener.queued = u32::try_from(its.count()).unwrap_or(u32::MAX);
+    }
+    listeners
+}
+
+/// Which connections are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Those whose other end is outside our network namespace.
+    Outside,
+    /// All.
+    Anywhere,
+}
+
+/// A local port, of those wanted, to which somebody is connected.
+pub fn connected(peer: Peer, is_wanted: impl Fn(u16) -> bool) -> Option<u16> {
+    let connections = tcp(&[ESTABLISHED, CLOSE_WAIT]).unwrap_or_default();
+    connections
+        .iter()
+        .filter(|socket| peer == Peer::Anywhere || !socket.is_inside())
+        .map(|socket| socket.local.1)
+        .find(|port| is_wanted(*port))
+}
+
+/// Whether the kernel takes this port for connections that we make, and so
+/// nobody listens on it: `ip_local_port_range` of ip(7).
+pub fn is_ephemeral(port: u16) -> bool {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range.split_ascii_whitespace().map(str::parse);
+    match (ends.next(), ends.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => (first..=last).contains(&port),
+        _ => port >= 32768,
+    }
 }
 
 /// The inodes of all UDP sockets.
@@ -97,10 +152,7 @@ pub fn unsent(ports: &[u16]) -> u64 {
     tcp(&SENDING)
         .unwrap_or_default()
         .iter()
-        .filter(|socket| {
-            let inside = socket.local.0 == socket.remote.0 || socket.remote.0.is_loopback();
-            ports.contains(&socket.local.1) && !inside
-        })
+        .filter(|socket| ports.contains(&socket.local.1) && !socket.is_inside())
         .map(|socket| u64::from(socket.unsent))
         .sum()
 }
@@ -130,11 +182,12 @@ fn parse(line: &str) -> Option<Tcp> {
     let local = endpoint(fields.next()?)?;
     let remote = endpoint(fields.next()?)?;
     let state = u8::from_str_radix(fields.next()?, 16).ok()?;
-    let (unsent, _) = fields.next()?.split_once(':')?;
+    let (unsent, unread) = fields.next()?.split_once(':')?;
     Some(Tcp {
         state,
         local,
         remote,
+        unread: u32::from_str_radix(unread, 16).ok()?,
         unsent: u32::from_str_radix(unsent, 16).ok()?,
         user: fields.nth(2)?.parse().ok()?,
         inode: fields.nth(1)?.parse().ok()?,

@@ -87,6 +87,15 @@ pub fn user(pid: Pid) -> Option<u32> {
     users.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// How often a process went to sleep of its own accord: once for each request,
+/// at least, if it serves any.
+pub fn voluntary_switches(pid: Pid) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let key = "voluntary_ctxt_switches:";
+    let count = status.lines().find_map(|line| line.strip_prefix(key))?;
+    count.trim().parse().ok()
+}
+
 /// Every process below `ancestor`, which is us, zombies left out. None where
 /// /proc is another namespace's: its pids aren't ours.
 pub fn below(ancestor: Pid) -> Vec<Process> {
