@@ -1034,3 +1034,28 @@ fn a_pod_with_kept_connections_by_a_unix_socket_loses_nothing() {
 fn a_pod_with_kept_connections_by_tcp_loses_nothing() {
     stop_pods(8004);
 }
+
+#[test]
+fn a_php_fpm_waits_for_the_listener_that_it_was_told_of() {
+    let nginx = Container::start(&[], "pod", &["--service", "nginx"]);
+    nginx.log().wait_for("ready");
+    let network = format!("--network=container:{}", nginx.name);
+    let php_fpm = Container::start(
+        &[&network, "--env=DRAINIT_STOP_AFTER=tcp:8001"],
+        "pod",
+        &["--service", "php-fpm"],
+    );
+    let log = php_fpm.log();
+    log.wait_for("ready");
+    // This nginx stays: only time ends the wait, which is no failure.
+    assert_eq!(php_fpm.stop().exit_code, 0, "{}", log.report());
+    assert_order(
+        &log.text(),
+        &[
+            "php-fpm   waits until nobody sends to it",
+            "php-fpm   somebody still listens on port 8001: no time is left",
+            "php-fpm   workers <- SIGQUIT",
+            "php-fpm   exited 0",
+        ],
+    );
+}

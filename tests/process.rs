@@ -999,7 +999,7 @@ stay;
 fn while_a_drain_goes_on_we_do_not_spin() {
     let scratch = Scratch::new();
     let php_fpm = scratch.program("php-fpm", PHP_FPM);
-    let mut command = drainit(["--delay", "0", "--grace-period", "60"]);
+    let mut command = drainit(["--delay=0", "--grace-period=60", "--stop-after=none"]);
     let mut running = Running::start(command.arg(php_fpm));
     let worker = running.wait_for_puppet("worker");
     running.signal(SIGTERM);
