@@ -319,6 +319,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether a line begins so.
+    pub(crate) fn says(&self, start: &str) -> bool {
+        self.lines.iter().any(|line| line.starts_with(start))
+    }
+
     fn first(&self, start: &str) -> usize {
         self.lines
             .iter()
