@@ -8,7 +8,7 @@ DIST := dist/drainit-$(ARCH)-linux-musl
 # Sources of the binary.
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: build dist demo test clean
+.PHONY: build dist demo lab bench test clean
 
 # A static binary with the toolchain at hand.
 build: dist/drainit
@@ -33,6 +33,15 @@ dist:
 
 demo: build
 	docker/demo
+
+# A rolling restart under load, with drainit and with what else there is; what
+# VARIANTS, LAG, STOPS and the others are is said in docker/lab/lab.
+lab:
+	docker/lab/lab
+
+# What drainit costs beside tini-static, dumb-init and catatonit; needs root.
+bench: dist
+	docker/bench
 
 test:
 	tests/run

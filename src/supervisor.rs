@@ -35,7 +35,7 @@ use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
 use crate::sys::signals::{Inherited, Signals};
 use crate::sys::sockets::{self, Listener, Peer};
-use crate::sys::tree::{self, Process};
+use crate::sys::tree::{self, Glance, Process};
 
 /// How soon a condition is looked at again that no descriptor tells of. The
 /// time doubles while the same conditions hold: a service that starts, or a
@@ -97,6 +97,8 @@ struct Main {
     workers: Option<Vec<(Pid, u64, u64)>>,
     /// It was said that it can't be seen whether this service listens.
     is_unseen: bool,
+    /// Once a signal was passed on to it; `None` where it isn't alone anyway.
+    glance: Option<Glance>,
 }
 
 /// A process that was asked to end and isn't our child.
@@ -304,6 +306,7 @@ impl Supervisor {
                         Some(index) => {
                             if let Some(main) = self.mains.get_mut(index) {
                                 main.pid = None;
+                                main.glance = None;
                             }
                             forget_main(pid);
                             self.tell(Event::Exited(ServiceId(index), status));
@@ -504,7 +507,16 @@ impl Supervisor {
     fn listens(&mut self, id: ServiceId) -> Listens {
         let mut inodes = Vec::new();
         let mut unseen_users = Vec::new();
-        for process in self.members(Scope::Service(id)) {
+        // A worker has what its master has, and its connections: thousands.
+        let members = self.members(Scope::Service(id));
+        let is_worker = |process: &Process| {
+            let preset = Preset::by_comm(&process.comm);
+            preset.is_some()
+                && members.iter().any(|master| {
+                    process.parent == Some(master.pid) && Preset::by_comm(&master.comm) == preset
+                })
+        };
+        for process in members.iter().filter(|process| !is_worker(process)) {
             match sockets::held_by(process.pid) {
                 Ok(held) => inodes.extend(held),
                 // It may have ended since; then there is no user either.
@@ -656,11 +668,8 @@ impl Supervisor {
             Action::Reload(id) => self.pass_on(id, Signal::HUP, |preset| preset.reload, lines),
             Action::Reopen(id) => self.pass_on(id, Signal::USR1, |preset| preset.reopen, lines),
             Action::Forward(id, signal) => {
-                let members = self.members(Scope::Service(id));
-                if !members
-                    .iter()
-                    .any(|process| Preset::by_comm(&process.comm).is_some())
-                {
+                let is_preset = |process: &Process| Preset::by_comm(&process.comm).is_some();
+                if self.is_plain(id) || !self.members(Scope::Service(id)).iter().any(is_preset) {
                     self.signal_main(id, signal);
                 }
             }
@@ -767,19 +776,38 @@ impl Supervisor {
         }
     }
 
+    /// Whether the only service is a single process, and no preset: then a signal
+    /// is its own, and is on its way as soon as tini has it there.
+    fn is_plain(&mut self, id: ServiceId) -> bool {
+        let [main] = self.mains.as_mut_slice() else {
+            return false;
+        };
+        let Some(pid) = main.pid.filter(|_| id.0 == 0) else {
+            return false;
+        };
+        main.glance = main.glance.take().or_else(|| Glance::at(pid));
+        main.glance
+            .as_ref()
+            .and_then(Glance::lone_comm)
+            .is_some_and(|comm| Preset::by_comm(&comm).is_none())
+    }
+
     /// Reload or reopen, by each preset's own signal, or by the usual one where
     /// there is none.
     fn pass_on(
-        &self,
+        &mut self,
         id: ServiceId,
         usual: Signal,
         own: fn(&Preset) -> Option<Signal>,
         lines: &mut Vec<Line>,
     ) {
         let scope = Scope::Service(id);
-        let members = self.members(scope);
-        let mut presets = self.masters(scope, &members, Kind::Web);
-        presets.extend(self.masters(scope, &members, Kind::Fpm));
+        let mut presets = Vec::new();
+        if !self.is_plain(id) {
+            let members = self.members(scope);
+            presets = self.masters(scope, &members, Kind::Web);
+            presets.extend(self.masters(scope, &members, Kind::Fpm));
+        }
         let mut say = |what: String| {
             lines.push(Line {
                 who: self.name(id),

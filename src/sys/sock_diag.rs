@@ -55,16 +55,25 @@ const INET_DIAG_INFO: u16 = 2;
 /// Where `tcpi_bytes_received` is in `struct tcp_info` of `linux/tcp.h`.
 const BYTES_RECEIVED: usize = 128;
 
+/// What is asked of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All but the next.
+    Usual,
+    /// [`Tcp::received`], too, which takes the kernel twice as long.
+    Received,
+}
+
 /// All sockets in these states.
-pub fn tcp(states: &[u8]) -> io::Result<Vec<Tcp>> {
+pub fn tcp(states: &[u8], detail: Detail) -> io::Result<Vec<Tcp>> {
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
-        dump(family, states, &mut sockets)?;
+        dump(family, states, detail, &mut sockets)?;
     }
     Ok(sockets)
 }
 
-fn dump(family: i32, states: &[u8], sockets: &mut Vec<Tcp>) -> io::Result<()> {
+fn dump(family: i32, states: &[u8], detail: Detail, sockets: &mut Vec<Tcp>) -> io::Result<()> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
@@ -80,7 +89,11 @@ fn dump(family: i32, states: &[u8], sockets: &mut Vec<Tcp>) -> io::Result<()> {
     request.extend([0; 8]);
     request.push(u8::try_from(family).unwrap_or_default());
     request.push(u8::try_from(libc::IPPROTO_TCP).unwrap_or_default());
-    request.extend([1 << (INET_DIAG_INFO - 1), 0]);
+    let attributes = match detail {
+        Detail::Usual => 0,
+        Detail::Received => 1 << (INET_DIAG_INFO - 1),
+    };
+    request.extend([attributes, 0]);
     request.extend(mask.to_ne_bytes());
     request.resize(72, 0);
     // The kernel queues its answer while we send and receive: nothing here has
@@ -177,7 +190,7 @@ mod tests {
             let (server, _) = listener.accept().unwrap();
             let peer = (local.ip(), local.port());
             let received = || {
-                let sockets = tcp(&[ESTABLISHED]).unwrap();
+                let sockets = tcp(&[ESTABLISHED], Detail::Received).unwrap();
                 let socket = sockets
                     .into_iter()
                     .find(|socket| socket.local == peer)
@@ -189,7 +202,7 @@ mod tests {
             (&client).write_all(b"hello").unwrap();
             server.peek(&mut [0; 5]).unwrap();
             assert_eq!(received(), 5);
-            let listening = tcp(&[LISTEN]).unwrap();
+            let listening = tcp(&[LISTEN], Detail::Usual).unwrap();
             assert!(
                 listening
                     .iter()

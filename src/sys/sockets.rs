@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use crate::sys::process::Pid;
-use crate::sys::sock_diag::{self, CLOSE_WAIT, ESTABLISHED, LISTEN, Tcp};
+use crate::sys::sock_diag::{self, CLOSE_WAIT, Detail, ESTABLISHED, LISTEN, Tcp};
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn udp() -> io::Result<Vec<u64>> {
 /// Whether there are clients on these local ports, and none of them has ever
 /// sent a byte, or waits for one of ours. Not where that can't be seen.
 pub fn are_silent(ports: &[u16]) -> bool {
-    let sockets = sock_diag::tcp(&[ESTABLISHED, CLOSE_WAIT]).unwrap_or_default();
+    let sockets = sock_diag::tcp(&[ESTABLISHED, CLOSE_WAIT], Detail::Received).unwrap_or_default();
     let mut clients = sockets
         .iter()
         .filter(|socket| ports.contains(&socket.local.1))
@@ -159,7 +159,7 @@ pub fn unsent(ports: &[u16]) -> u64 {
 
 /// All TCP sockets in these states.
 fn tcp(states: &[u8]) -> io::Result<Vec<Tcp>> {
-    sock_diag::tcp(states).or_else(|_| {
+    sock_diag::tcp(states, Detail::Usual).or_else(|_| {
         let sockets = table("tcp")?.lines().filter_map(parse).collect::<Vec<_>>();
         Ok(sockets
             .into_iter()
@@ -269,7 +269,7 @@ mod tests {
     fn both_ways_to_see_tcp_tell_the_same() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = sock_diag::tcp(&[LISTEN]).unwrap();
+        let asked = sock_diag::tcp(&[LISTEN], Detail::Usual).unwrap();
         let asked = asked
             .into_iter()
             .find(|socket| socket.local.1 == port)
