@@ -194,6 +194,8 @@ pub enum Action {
     BeginStop(Duration),
     /// Take note: this service didn't become ready, and so all stops.
     StartFailed(ServiceId),
+    /// Take note: this service counts as ready, though nothing shows it.
+    PresumeReady(ServiceId),
     /// Take note: this service ended without having been asked to.
     EndedUnasked(ServiceId),
     /// Take note: from now on this service is watched until nobody sends to it
@@ -338,7 +340,8 @@ enum Stage {
     Starting {
         /// Then it has failed, or, where nobody waits for it, is taken as is.
         until: Timestamp,
-        /// It can't be looked into: at `until` it counts as ready.
+        /// It can't be looked into: at `until` it counts as ready, unless a
+        /// listening socket of its user shows that before.
         unseen: bool,
     },
     /// Ready.
@@ -443,7 +446,7 @@ impl Machine {
         let mut conditions = Vec::new();
         for (id, service) in self.each() {
             let unknown = match service.stage {
-                Stage::Starting { unseen, .. } if self.stop.is_none() => !unseen,
+                Stage::Starting { .. } if self.stop.is_none() => true,
                 Stage::Starting { .. } | Stage::Serving | Stage::Draining => {
                     self.stop.is_some() && service.listens.is_none()
                 }
@@ -925,6 +928,9 @@ impl Machine {
                         return self.begin_stop(now, Duration::ZERO);
                     }
                     service.stage = Stage::Serving;
+                    if unseen {
+                        actions.push(Action::PresumeReady(id));
+                    }
                     false
                 }
                 Stage::Starting { .. } | Stage::Serving | Stage::Draining | Stage::Gone => false,

@@ -270,7 +270,11 @@ impl Record {
                 self.services.get_mut(id.0)?.started = true;
                 None
             }
-            Action::Reload(_) | Action::Reopen(_) | Action::Forward(..) | Action::Exit => None,
+            Action::Reload(_)
+            | Action::Reopen(_)
+            | Action::Forward(..)
+            | Action::PresumeReady(_)
+            | Action::Exit => None,
         }
     }
 

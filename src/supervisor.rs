@@ -488,20 +488,23 @@ impl Supervisor {
     fn look_whether_it_listens(&mut self, id: ServiceId) -> Option<Event> {
         let listens = self.listens(id);
         let starting = self.machine.stopping_since().is_none();
-        let who = self.name(id);
         match listens {
-            Listens::Yes if starting => info!(target: &who, "ready"),
+            Listens::Yes if starting => info!(target: &self.name(id), "ready"),
             Listens::No if starting => return None,
-            Listens::Unknown if self.mains.get(id.0).is_some_and(|main| !main.is_unseen) => {
+            Listens::Unknown if !starting => self.warn_unseen(id),
+            Listens::Yes | Listens::No | Listens::Unknown => {}
+        }
+        Some(Event::Listens(id, listens))
+    }
+
+    fn warn_unseen(&mut self, id: ServiceId) {
+        let who = self.name(id);
+        if let Some(main) = self.mains.get_mut(id.0) {
+            if !std::mem::replace(&mut main.is_unseen, true) {
                 warn!(target: &who, "neither its descriptors nor the socket tables tell whether it \
                       listens: it counts as listening");
             }
-            Listens::Yes | Listens::No | Listens::Unknown => {}
         }
-        if let Some(main) = self.mains.get_mut(id.0) {
-            main.is_unseen |= listens == Listens::Unknown;
-        }
-        Some(Event::Listens(id, listens))
     }
 
     fn listens(&mut self, id: ServiceId) -> Listens {
@@ -681,6 +684,7 @@ impl Supervisor {
             Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
             Action::Dismiss(scope) => self.dismiss(scope),
             Action::Force(scope, force) => self.force(scope, force, lines),
+            Action::PresumeReady(id) => self.warn_unseen(id),
             Action::StartFailed(_)
             | Action::EndedUnasked(_)
             | Action::AwaitQuiet(_)

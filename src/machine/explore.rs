@@ -337,6 +337,7 @@ impl World {
             Action::StopAwaitingQuiet(_)
             | Action::BeginStop(_)
             | Action::StartFailed(_)
+            | Action::PresumeReady(_)
             | Action::EndedUnasked(_)
             | Action::Exit => {}
         }

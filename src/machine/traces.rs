@@ -127,6 +127,7 @@ impl Play {
             | Action::StopAwaitingQuiet(_)
             | Action::Dismiss(_)
             | Action::StartFailed(_)
+            | Action::PresumeReady(_)
             | Action::EndedUnasked(_) => {}
             Action::Exit => {
                 let report = self.record.report(self.now, &self.config);
@@ -1007,6 +1008,32 @@ fn who_can_not_be_looked_into_counts_as_ready_after_a_second() {
         "
         0.0 s  php-fpm   started
         1.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   <- SIGQUIT
+        6.1 s  php-fpm   exited 0
+        6.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// As with gosu: no longer root, and not listening yet.
+#[test]
+fn who_can_not_be_looked_into_is_ready_as_soon_as_its_user_listens() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm unseen
+    nginx web
+    0.3 php-fpm listens
+    2 SIGTERM
+    8 nginx exits 0
+    8.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.3 s  nginx     started
         0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
         5.0 s  nginx     <- SIGQUIT
         6.0 s  nginx     exited 0

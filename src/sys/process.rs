@@ -249,7 +249,7 @@ pub fn find(word: &OsStr, sbin: SearchSbin) -> Result<PathBuf, Failure> {
     };
     let mut failure = Failure::NotFound;
     for file in candidates {
-        if file.is_dir() || !file.exists() {
+        if !file.metadata().is_ok_and(|file| !file.is_dir()) {
             continue;
         }
         if unistd::access(&file, AccessFlags::X_OK).is_ok() {
