@@ -163,16 +163,24 @@ pub fn php_fpm_rank(name: &str) -> Option<(bool, u32, u32)> {
     Some((false, major, minor))
 }
 
-/// Lines for each nginx `server {}`: while the marker exists, responses say
-/// `Connection: close`, so that clients with idle connections go elsewhere
-/// before nginx closes those. Once a request has been in a location with
-/// `keepalive_timeout 0`, its connection isn't kept.
+/// Lines for nginx: while the marker exists, responses say `Connection: close`,
+/// so that clients with idle connections go elsewhere before nginx closes
+/// those. Once a request has been in a location with `keepalive_timeout 0`, its
+/// connection isn't kept; so it takes the way through one, and back.
+///
+/// Back in its own location it must not leave again: the file that is asked for
+/// then has the URI behind the marker's name, and isn't there. The way begins in
+/// the location and not in `server {}`, because nginx lets a rewritten request
+/// into `internal` locations, and `last` would skip the server's own rewrites.
 pub fn nginx_snippet(marker: &Path) -> String {
     format!(
         "\
 # Close idle connections while drainit drains: drainit nginx-snippet
-if (-f {}) {{ rewrite ^(.*)$ /__drain$1 last; }}
-location ^~ /__drain/ {{ internal; keepalive_timeout 0; rewrite ^/__drain(/.*)$ $1 last; }}
+# In server {{}}:
+set $drained \"\";
+location = /__drain {{ internal; keepalive_timeout 0; rewrite ^ $drained last; }}
+# First in each location {{}}, but not in named ones (@):
+if (-f {}$drained) {{ set $drained $uri; rewrite ^ /__drain last; }}
 ",
         marker.display()
     )

@@ -356,7 +356,7 @@ fn the_nginx_snippet_names_the_marker() {
     let (code, stdout, stderr) = run(&mut drainit(["nginx-snippet"]));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(
-        stdout.contains("if (-f /dev/shm/drainit.draining)"),
+        stdout.contains("if (-f /dev/shm/drainit.draining$drained)"),
         "{stdout}"
     );
     assert!(stdout.contains("keepalive_timeout 0"), "{stdout}");
@@ -383,5 +383,5 @@ fn the_nginx_snippet_names_the_marker() {
 fn the_nginx_snippet_takes_the_marker_behind_it_too() {
     let (code, stdout, stderr) = run(&mut drainit(["nginx-snippet", "--marker", "/run/x"]));
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(stdout.contains("if (-f /run/x)"), "{stdout}");
+    assert!(stdout.contains("if (-f /run/x$drained)"), "{stdout}");
 }

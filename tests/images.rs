@@ -287,15 +287,22 @@ fn an_upgraded_image_by_term() {
 
 #[test]
 fn each_nginx_has_the_snippet_as_it_is_printed() {
-    let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let snippet = docker(&["run", "--rm", &containers::binary_image(), "nginx-snippet"]);
-    for example in [
-        "nginx",
-        "nginx-php-fpm",
-        "nginx-php-fpm-rootless",
-        "upgrade",
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.trim().to_owned());
+        lines.filter(|line| !line.starts_with('#')).collect()
+    };
+    let snippet = lines(&snippet);
+    for site in [
+        "docker/nginx/nginx.conf",
+        "docker/nginx-php-fpm/nginx.conf",
+        "docker/nginx-php-fpm-rootless/nginx.conf",
+        "docker/upgrade/nginx.conf",
     ] {
-        let site = fs::read_to_string(format!("{ROOT}/docker/{example}/nginx.conf")).unwrap();
-        assert!(squeeze(&site).contains(&squeeze(&snippet)), "{site}");
+        let site = fs::read_to_string(format!("{ROOT}/{site}")).unwrap();
+        let site = lines(&site);
+        for line in &snippet {
+            assert!(site.contains(line), "no {line:?} in {site:#?}");
+        }
     }
 }

@@ -346,21 +346,24 @@ fn a_wrong_configuration_stops_what_was_started() {
         .without("nginx started");
 }
 
-/// What drainit prints for nginx's `server {}`.
-fn snippet(marker: &str) -> String {
+/// What drainit prints for nginx's `server {}`, and for each `location {}`.
+fn snippet(marker: &str) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
         .args(["--marker", marker, "nginx-snippet"])
         .output()
         .unwrap();
-    String::from_utf8(output.stdout).unwrap()
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (in_server, in_location) = printed.split_once("# First in each location").unwrap();
+    (in_server.to_owned(), format!("#{in_location}"))
 }
 
 #[test]
 fn the_snippet_closes_connections_during_the_delay() {
     let site = Site::new(&Setup::default());
-    let snippet = snippet(&site.marker());
+    let (in_server, in_location) = snippet(&site.marker());
     site.configure(&Setup {
-        in_server: &snippet,
+        in_server: &in_server,
+        in_location: &in_location,
         ..Setup::default()
     });
     // An earlier run was killed.

@@ -51,6 +51,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) max_children: u32,
     /// Lines for nginx's `server {}`.
     pub(crate) in_server: &'a str,
+    /// And for each `location {}` of it.
+    pub(crate) in_location: &'a str,
 }
 
 impl Default for Setup<'_> {
@@ -61,6 +63,7 @@ impl Default for Setup<'_> {
             process_control_timeout: 0,
             max_children: 4,
             in_server: "",
+            in_location: "",
         }
     }
 }
@@ -107,6 +110,7 @@ impl Site {
             process_control_timeout,
             max_children,
             in_server,
+            in_location,
             ..
         } = setup;
         let (listen, fastcgi) = match setup.listen {
@@ -170,7 +174,11 @@ http {{
         listen {ip}:{NGINX_PORT};
         root {dir}/www;
         {in_server}
+        location / {{
+            {in_location}
+        }}
         location ~ \\.php$ {{
+            {in_location}
             fastcgi_pass {fastcgi};
             fastcgi_param REQUEST_METHOD $request_method;
             fastcgi_param QUERY_STRING $query_string;
@@ -179,6 +187,7 @@ http {{
             fastcgi_param RESULTS {dir}/results;
         }}
         location /proxied/ {{
+            {in_location}
             proxy_pass http://{ip}:{UPSTREAM_PORT};
         }}
     }}
