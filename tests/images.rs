@@ -298,6 +298,7 @@ fn each_nginx_has_the_snippet_as_it_is_printed() {
         "docker/nginx-php-fpm/nginx.conf",
         "docker/nginx-php-fpm-rootless/nginx.conf",
         "docker/upgrade/nginx.conf",
+        "tests/protocols/nginx.conf",
     ] {
         let site = fs::read_to_string(format!("{ROOT}/{site}")).unwrap();
         let site = lines(&site);
