@@ -88,7 +88,7 @@ pub struct Cli {
 /// What to do instead of running services.
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub enum Subcommand {
-    /// Print the lines for nginx's `server {}` that close idle connections
+    /// Print the lines for nginx's configuration that close idle connections
     /// while we drain
     NginxSnippet,
 }
