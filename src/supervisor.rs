@@ -11,7 +11,7 @@
 //! Nothing here is fatal once a service was started: what fails is logged,
 //! and the core goes on by its deadlines.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -699,9 +699,9 @@ impl Supervisor {
         else {
             return;
         };
-        let mut variables = HashMap::from([("DRAINIT_DELAY", "0")]);
+        let mut variables = vec![("DRAINIT_DELAY", "0")];
         if service.in_foreground_by_variable {
-            variables.insert("NGINX", "");
+            variables.push(("NGINX", ""));
         }
         if service.preset.is_some() {
             let listeners = sockets::listeners().unwrap_or_default();

@@ -1,6 +1,5 @@
 //! Processes: starting, signalling and reaping them.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
@@ -159,7 +158,7 @@ pub struct Program<'a> {
     /// The command's words.
     pub command: &'a [OsString],
     /// Variables set on top of our own environment.
-    pub variables: &'a HashMap<&'static str, &'static str>,
+    pub variables: &'a [(&'static str, &'static str)],
     /// Give it the terminal's foreground.
     pub foreground: bool,
 }
@@ -206,7 +205,7 @@ fn exec(
     command
         .args(before)
         .args(program.command.iter().skip(1))
-        .envs(program.variables)
+        .envs(program.variables.iter().copied())
         .process_group(0);
     let Inherited { mask, ignored } = inherited.clone();
     let foreground = program.foreground;
