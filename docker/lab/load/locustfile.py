@@ -1,0 +1,225 @@
+"""The load: requests at a constant rate that nothing lowers.
+
+Each user sends RATE_EACH requests a second, each in a greenlet of its own, at
+times that are fixed beforehand: neither failures nor slow answers hold up the
+next. Nothing is sent twice, which is why this has no HTTP library that hides
+retries; a request ends in exactly one of the outcomes below.
+
+Below `lab` (LAB=1) it takes orders on standard input (`targets HOST…`, `end`)
+and writes counts and failures as lines of JSON; else it is an ordinary
+locustfile for the host of --host.
+"""
+
+import collections
+import hashlib
+import http.client
+import json
+import os
+import random
+import socket
+import sys
+import time
+import urllib.parse
+
+import gevent
+import gevent.fileobject
+from locust import User, constant, events, task
+
+RATE_EACH = 10
+# Slow requests come in bursts, so that more run than pm.max_children allows,
+# and some queue: of the 40 requests between two bursts, two.
+BURST_EVERY = 4.0
+SLOW_PER_BURST = 2
+SLOW_TAKES = (0.5, 2.0)
+KEEP_ALIVE_SHARE = 0.7
+PATIENCE = 15.0
+
+targets = []
+# Connections that wait for their next request. The one that has waited for the
+# longest is next, as with many clients that come back now and then.
+idle = collections.deque()
+# (second of arrival, outcome) -> number, since the last report.
+counts = collections.Counter()
+totals = {"sent": 0, "outstanding": 0, "latest_s": 0.0}
+ended = False
+
+
+class Failed(Exception):
+    """How a request failed: refused, reset-fresh, reset-reused, cut, 502, 503,
+    504, timeout, or other."""
+
+    def __init__(self, outcome, detail):
+        super().__init__(outcome)
+        self.outcome = outcome
+        self.detail = str(detail)
+
+
+def lab_says(**line):
+    if os.environ.get("LAB"):
+        print(json.dumps(line), flush=True)
+
+
+def is_open(connection):
+    """Whether the server hasn't closed it: what every client asks first."""
+    connection.sock.settimeout(0)
+    try:
+        connection.sock.recv(1, socket.MSG_PEEK)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        connection.sock.settimeout(PATIENCE)
+
+
+def take_idle():
+    while idle:
+        connection = idle.popleft()
+        if is_open(connection):
+            return connection
+        connection.close()
+    return None
+
+
+def connect():
+    host, _, port = random.choice(targets).partition(":")
+    connection = http.client.HTTPConnection(host, int(port or 80), timeout=PATIENCE)
+    # Never by itself again, once it is closed.
+    connection.auto_open = 0
+    try:
+        connection.connect()
+    except TimeoutError as error:
+        raise Failed("timeout", error) from error
+    except OSError as error:
+        raise Failed("refused", error) from error
+    return connection
+
+
+def fetch(method, path, body, check, keep_alive):
+    """Sends it once; raises Failed."""
+    connection = take_idle() if keep_alive else None
+    fresh = connection is None
+    connection = connection or connect()
+    age = "fresh" if fresh else "reused"
+    where, reset = f"{connection.host} {age}", f"reset-{age}"
+    try:
+        headers = {} if keep_alive else {"Connection": "close"}
+        try:
+            connection.request(method, path, body, headers)
+            first = connection.sock.recv(1, socket.MSG_PEEK)
+        except TimeoutError as error:
+            raise Failed("timeout", where) from error
+        except OSError as error:
+            raise Failed(reset, f"{where}: {error}") from error
+        if not first:
+            raise Failed(reset, f"{where}: closed")
+        try:
+            response = connection.getresponse()
+            answer = response.read()
+        except TimeoutError as error:
+            raise Failed("timeout", f"{where}: after the first byte") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed("cut", f"{where}: {error!r}") from error
+        if response.status in (502, 503, 504):
+            raise Failed(str(response.status), where)
+        if response.status != 200:
+            raise Failed("other", f"{where}: status {response.status}")
+        if not check(answer):
+            raise Failed("cut", f"{where}: {len(answer)} bytes")
+        if keep_alive and not response.will_close:
+            idle.append(connection)
+            connection = None
+    finally:
+        if connection:
+            connection.close()
+
+
+def visit(environment, method, name, path, body, check):
+    arrival = time.time()
+    totals["outstanding"] += 1
+    outcome, failure = "ok", None
+    try:
+        with gevent.Timeout(PATIENCE, Failed("timeout", "the whole request")):
+            fetch(method, path, body, check, random.random() < KEEP_ALIVE_SHARE)
+    except Failed as error:
+        outcome, failure = error.outcome, error
+        lab_says(failure=outcome, at=arrival, took=time.time() - arrival, request=f"{method} {path}", detail=error.detail)
+    totals["outstanding"] -= 1
+    counts[int(arrival * 2) / 2, outcome] += 1
+    environment.events.request.fire(
+        request_type=method, name=name, response_time=(time.time() - arrival) * 1000,
+        response_length=0, exception=failure, context={},
+    )
+
+
+class Visitor(User):
+    wait_time = constant(0)
+
+    def on_start(self):
+        if not targets:
+            targets.append(urllib.parse.urlsplit(self.host).netloc)
+        self.due = time.monotonic() + random.random() / RATE_EACH
+        self.burst = time.monotonic() // BURST_EVERY
+        self.slow_left = 0
+
+    @task
+    def arrive(self):
+        now = time.monotonic()
+        if now < self.due:
+            gevent.sleep(self.due - now)
+        else:
+            totals["latest_s"] = max(totals["latest_s"], now - self.due)
+        self.due += 1 / RATE_EACH
+        if ended:
+            return
+        burst = time.monotonic() // BURST_EVERY
+        if burst != self.burst:
+            self.burst, self.slow_left = burst, SLOW_PER_BURST
+        totals["sent"] += 1
+        gevent.spawn(visit, self.environment, *self.request())
+
+    def request(self):
+        method, body = "GET", None
+        if random.random() < 0.15:
+            method, body = "POST", random.randbytes(random.randint(100, 20000))
+        if self.slow_left:
+            self.slow_left -= 1
+            path = f"/slow.php?s={random.uniform(*SLOW_TAKES):.2f}"
+            return method, "/slow.php", path, body, lambda answer: answer == b"slow, but whole\n"
+        if method == "GET" and random.random() < 0.3:
+            return method, "/static.txt", "/static.txt", None, lambda answer: answer == b"static, and whole\n"
+        expected = b"fast %s\n" % hashlib.md5(body or b"").hexdigest().encode()
+        return method, "/fast.php", "/fast.php", body, lambda answer: answer == expected
+
+
+def report():
+    while True:
+        gevent.sleep(0.25)
+        if counts:
+            batch = [[at, outcome, number] for (at, outcome), number in counts.items()]
+            counts.clear()
+            lab_says(counts=batch)
+
+
+def obey(environment):
+    global ended
+    for line in gevent.fileobject.FileObjectThread(sys.stdin, "r"):
+        order, *words = line.split()
+        if order == "targets":
+            targets[:] = words
+        elif order == "end":
+            ended = True
+            while totals["outstanding"]:
+                gevent.sleep(0.1)
+            gevent.sleep(0.5)
+            lab_says(end=totals)
+            environment.runner.quit()
+
+
+@events.init.add_listener
+def on_init(environment, **_):
+    if os.environ.get("LAB"):
+        targets[:] = os.environ["LAB"].split()
+        gevent.spawn(report)
+        gevent.spawn(obey, environment)
