@@ -97,7 +97,7 @@ struct Main {
     workers: Option<Vec<(Pid, u64, u64)>>,
     /// It was said that it can't be seen whether this service listens.
     is_unseen: bool,
-    /// Once a signal was passed on to it; `None` where it isn't alone anyway.
+    /// Once a signal was passed on to it; never where there are several services.
     glance: Option<Glance>,
 }
 
@@ -280,9 +280,10 @@ impl Supervisor {
     }
 
     /// Looked up only for the signals whose meaning depends on it.
-    fn surroundings(&self, signal: Signal) -> Surroundings {
+    fn surroundings(&mut self, signal: Signal) -> Surroundings {
+        let own_pid = self.own_pid;
         let presets = |preset: fn(&Preset) -> bool| {
-            tree::below(self.own_pid)
+            tree::below(own_pid)
                 .iter()
                 .any(|process| Preset::by_comm(&process.comm).is_some_and(preset))
         };
@@ -290,7 +291,7 @@ impl Supervisor {
             interrupt_stops: self.config.platform.interrupt_stops,
             plain_command: signal == Signal::INT
                 && matches!(self.record.services.as_slice(), [only] if !only.is_preset)
-                && !presets(|_| true),
+                && (self.is_plain() || !presets(|_| true)),
             winch_stops: signal == Signal::WINCH
                 && presets(Preset::is_apache)
                 && !process::has_terminal(),
@@ -522,8 +523,9 @@ impl Supervisor {
         for process in members.iter().filter(|process| !is_worker(process)) {
             match sockets::held_by(process.pid) {
                 Ok(held) => inodes.extend(held),
-                // It may have ended since; then there is no user either.
-                Err(_) => unseen_users.extend(tree::user(process.pid)),
+                // Of who is about to end nothing can be read either.
+                Err(_) if process.runs() => unseen_users.extend(tree::user(process.pid)),
+                Err(_) => {}
             }
         }
         if inodes.is_empty() && unseen_users.is_empty() {
@@ -672,7 +674,7 @@ impl Supervisor {
             Action::Reopen(id) => self.pass_on(id, Signal::USR1, |preset| preset.reopen, lines),
             Action::Forward(id, signal) => {
                 let is_preset = |process: &Process| Preset::by_comm(&process.comm).is_some();
-                if self.is_plain(id) || !self.members(Scope::Service(id)).iter().any(is_preset) {
+                if self.is_plain() || !self.members(Scope::Service(id)).iter().any(is_preset) {
                     self.signal_main(id, signal);
                 }
             }
@@ -782,11 +784,11 @@ impl Supervisor {
 
     /// Whether the only service is a single process, and no preset: then a signal
     /// is its own, and is on its way as soon as tini has it there.
-    fn is_plain(&mut self, id: ServiceId) -> bool {
+    fn is_plain(&mut self) -> bool {
         let [main] = self.mains.as_mut_slice() else {
             return false;
         };
-        let Some(pid) = main.pid.filter(|_| id.0 == 0) else {
+        let Some(pid) = main.pid else {
             return false;
         };
         main.glance = main.glance.take().or_else(|| Glance::at(pid));
@@ -807,7 +809,7 @@ impl Supervisor {
     ) {
         let scope = Scope::Service(id);
         let mut presets = Vec::new();
-        if !self.is_plain(id) {
+        if !self.is_plain() {
             let members = self.members(scope);
             presets = self.masters(scope, &members, Kind::Web);
             presets.extend(self.masters(scope, &members, Kind::Fpm));

@@ -127,8 +127,8 @@ impl Play {
             | Action::StopAwaitingQuiet(_)
             | Action::Dismiss(_)
             | Action::StartFailed(_)
-            | Action::PresumeReady(_)
             | Action::EndedUnasked(_) => {}
+            Action::PresumeReady(id) => self.say(&self.name(Scope::Service(id)), "counts as ready"),
             Action::Exit => {
                 let report = self.record.report(self.now, &self.config);
                 let zero = self.machine.stopping_since().unwrap_or_default();
@@ -1007,6 +1007,7 @@ fn who_can_not_be_looked_into_counts_as_ready_after_a_second() {
     ",
         "
         0.0 s  php-fpm   started
+        1.0 s  php-fpm   counts as ready
         1.0 s  nginx     started
         0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
         5.0 s  nginx     <- SIGQUIT

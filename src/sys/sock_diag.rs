@@ -58,9 +58,9 @@ const BYTES_RECEIVED: usize = 128;
 /// What is asked of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// All but the next.
+    /// All but [`Tcp::received`].
     Usual,
-    /// [`Tcp::received`], too, which takes the kernel twice as long.
+    /// That, too, which takes the kernel half as long again.
     Received,
 }
 

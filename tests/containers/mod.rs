@@ -239,7 +239,7 @@ pub(crate) fn stop(name: &str) -> Stopped {
 #[track_caller]
 pub(crate) fn stop_within(name: &str, seconds: u32) -> Stopped {
     let start = Instant::now();
-    docker(&["stop", "--time", &seconds.to_string(), name]);
+    docker(&["stop", "-t", &seconds.to_string(), name]);
     let took = start.elapsed();
     let state = docker(&["inspect", "--format", "{{.State.ExitCode}}", name]);
     Stopped {

@@ -91,6 +91,8 @@ def connect():
         connection.connect()
     except TimeoutError as error:
         raise Failed("timeout", error) from error
+    except socket.gaierror as error:
+        raise Failed("other", error) from error
     except OSError as error:
         raise Failed("refused", error) from error
     return connection
@@ -137,7 +139,6 @@ def fetch(method, path, body, check, keep_alive):
 
 def visit(environment, method, name, path, body, check):
     arrival = time.time()
-    totals["outstanding"] += 1
     outcome, failure = "ok", None
     try:
         with gevent.Timeout(PATIENCE, Failed("timeout", "the whole request")):
@@ -145,7 +146,8 @@ def visit(environment, method, name, path, body, check):
     except Failed as error:
         outcome, failure = error.outcome, error
         lab_says(failure=outcome, at=arrival, took=time.time() - arrival, request=f"{method} {path}", detail=error.detail)
-    totals["outstanding"] -= 1
+    finally:
+        totals["outstanding"] -= 1
     counts[int(arrival * 2) / 2, outcome] += 1
     environment.events.request.fire(
         request_type=method, name=name, response_time=(time.time() - arrival) * 1000,
@@ -177,6 +179,7 @@ class Visitor(User):
         if burst != self.burst:
             self.burst, self.slow_left = burst, SLOW_PER_BURST
         totals["sent"] += 1
+        totals["outstanding"] += 1
         gevent.spawn(visit, self.environment, *self.request())
 
     def request(self):
