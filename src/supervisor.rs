@@ -783,7 +783,7 @@ impl Supervisor {
     }
 
     /// Whether the only service is a single process, and no preset: then a signal
-    /// is its own, and is on its way as soon as tini has it there.
+    /// is its own, and doesn't have to wait for a look at all of /proc.
     fn is_plain(&mut self) -> bool {
         let [main] = self.mains.as_mut_slice() else {
             return false;
