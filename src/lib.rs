@@ -5,19 +5,19 @@
 //!
 //! ```text
 //!  kernel                     shell (supervisor, sys)                     core (machine)
-//!  signals  -> self-pipe ---> which signals?        StopRequested, … ---+
+//!  signals  -> ppoll(2) ----> which signals?        StopRequested, … ---+
 //!  SIGCHLD  -> waitpid(-1) -> which children?       Exited, … ----------+
 //!  /proc, pidfds, ----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
 //!  sock_diag                                        Remains, Busy, …    |            |
 //!  deadline reached --------> nothing else?         Tick ---------------+            |
 //!  kill(2), spawn, exit <---- perform, then log  <--------------- Vec<Action> <------+
-//!  poll(2) timeout <--------------------------------------------- deadline(), awaits()
+//!  ppoll timeout <----------------------------------------------- deadline(), awaits()
 //! ```
 //!
 //! - [`machine`] is the core, and pure: facts in, orders out. Every rule about
 //!   stopping is there, and specified by a trace in `machine/traces.rs`; all
 //!   its states are searched in `machine/explore.rs`.
-//! - [`supervisor`] is the shell around it: one thread, one `poll`, one
+//! - [`supervisor`] is the shell around it: one thread, one `ppoll`, one
 //!   deadline. It maps services to processes and decides nothing.
 //! - [`sys`] alone calls the kernel.
 //! - [`config`] turns what was typed ([`cli`]) and the environment into what is

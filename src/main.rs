@@ -20,7 +20,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 fn main() -> ExitCode {
     let start = Instant::now();
     // First of all: PID 1 loses a signal that it has no handler for.
-    let (inherited, signals) = match signals::take_over() {
+    let inherited = match signals::take_over() {
         Ok(taken) => taken,
         Err(error) => return fail(Failure::Usage, &format!("can't handle signals: {error}")),
     };
@@ -45,9 +45,7 @@ fn main() -> ExitCode {
         Err(Error { failure, message }) => return fail(failure, &message),
     };
     logger::init(config.log_format, config.log_level, start);
-    Supervisor::new(config, inherited, signals, start)
-        .run()
-        .into()
+    Supervisor::new(config, inherited, start).run().into()
 }
 
 fn print(text: &str) -> ExitCode {

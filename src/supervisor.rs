@@ -33,7 +33,7 @@ use crate::preset::{Kind, Preset};
 use crate::report::{self, Line, Record};
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
-use crate::sys::signals::{Inherited, Signals};
+use crate::sys::signals::{self, Inherited};
 use crate::sys::sockets::{self, Listener, Peer};
 use crate::sys::tree::{self, Glance, Process};
 
@@ -61,7 +61,6 @@ pub struct Supervisor {
     start: Instant,
     own_pid: Pid,
     inherited: Inherited,
-    signals: Signals,
     /// By [`ServiceId`].
     mains: Vec<Main>,
     /// Those whom the last order to ask asked, for each scope that has any.
@@ -120,7 +119,7 @@ impl Asked {
 
 impl Supervisor {
     /// A supervisor that has started nothing yet.
-    pub fn new(config: Config, inherited: Inherited, signals: Signals, start: Instant) -> Self {
+    pub fn new(config: Config, inherited: Inherited, start: Instant) -> Self {
         let config = Rc::new(config);
         Self {
             machine: Machine::new(Rc::clone(&config)),
@@ -128,7 +127,6 @@ impl Supervisor {
             start,
             own_pid: Pid::own(),
             inherited,
-            signals,
             mains: config.services.iter().map(|_| Main::default()).collect(),
             asked: Vec::new(),
             childless: false,
@@ -227,7 +225,7 @@ impl Supervisor {
             .machine
             .deadline()
             .map(|deadline| deadline.since(self.now()));
-        let mut descriptors: Vec<BorrowedFd> = vec![self.signals.as_fd()];
+        let mut descriptors: Vec<BorrowedFd> = Vec::new();
         for condition in self.machine.awaits() {
             let told_by_descriptors = match condition {
                 Condition::AskedGone(scope) => {
@@ -257,7 +255,7 @@ impl Supervisor {
     }
 
     fn take_signals(&mut self) {
-        for signal in self.signals.pending() {
+        for signal in signals::pending() {
             let rewrites = &self.config.rewrites;
             let to = match rewrites.iter().find(|rewrite| rewrite.from == signal) {
                 // It only wakes us, to reap.

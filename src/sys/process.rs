@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{self, AccessFlags};
 
 use crate::config::SearchSbin;
@@ -212,8 +213,7 @@ fn exec(
     let prepare = move || {
         if foreground {
             // A background process that takes the terminal gets SIGTTOU unless
-            // it blocks it.
-            pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+            // it blocks it, as we do.
             // SAFETY: descriptor 0 is the terminal; nobody closes it here.
             let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
             // The terminal may have gone; the program will see for itself.
@@ -291,24 +291,17 @@ pub fn programs_beginning_with(start: &str) -> Vec<String> {
         .collect()
 }
 
-/// Waits until one of the descriptors is readable, a signal came, or that much
+/// Lets signals in until one came, one of the descriptors is readable, or that much
 /// time has passed (`None`: for ever).
 pub fn wait(descriptors: &[BorrowedFd], timeout: Option<Duration>) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::poll::{PollFd, PollFlags, ppoll};
     let mut polled: Vec<PollFd> = descriptors
         .iter()
         .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
         .collect();
-    let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
-        // Rounded up: a millisecond early would be a wake-up for nothing.
-        let millis = timeout.as_micros().div_ceil(1000);
-        i32::try_from(millis)
-            .ok()
-            .and_then(|millis| millis.try_into().ok())
-            .unwrap_or(PollTimeout::MAX)
-    });
+    let let_in = Some(SigSet::empty());
     // Interrupted by a signal or not: the loop looks at everything anyway.
-    let _ = poll(&mut polled, timeout);
+    let _ = ppoll(&mut polled, timeout.map(TimeSpec::from_duration), let_in);
 }
 
 /// Which of the descriptors is readable now.

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::SignalOnly;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as Named, pthread_sigmask};
+use signal_hook::low_level::register;
 
 use crate::signal::Signal;
+
+/// Those that have come in: signal 1 is the lowest bit.
+static PENDING: AtomicU64 = AtomicU64::new(0);
 
 /// The signal mask and the ignored signals that we were started with, for the
 /// services: they are to be started as if we weren't there.
@@ -19,29 +20,40 @@ pub struct Inherited {
     pub(super) ignored: Vec<Signal>,
 }
 
-/// The signals that have come in.
-#[derive(Debug)]
-pub struct Signals(SignalDelivery<UnixStream, SignalOnly>);
-
-/// Handles and unblocks every signal that we act on. To be called first of
-/// all: to PID 1 a signal that has no handler is lost, and a shell starts what
-/// it puts into the background with SIGINT and SIGQUIT ignored.
-pub fn take_over() -> io::Result<(Inherited, Signals)> {
+/// Blocks all signals and handles those that we act on. To be called first of
+/// all: to PID 1 a signal that is neither blocked nor handled is lost, and a
+/// shell starts what it puts into the background with SIGINT and SIGQUIT ignored.
+///
+/// They are let in only while we sleep (`process::wait`), so that none comes
+/// between the last look and the sleep, and wakes nobody.
+pub fn take_over() -> io::Result<Inherited> {
+    let mut blocked = SigSet::all();
+    // Ours alone, when our own code is at fault.
+    for fault in [Named::SIGSEGV, Named::SIGBUS, Named::SIGILL, Named::SIGFPE] {
+        blocked.remove(fault);
+    }
     let mut mask = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask))?;
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&blocked), Some(&mut mask))?;
     let inherited = Inherited {
         mask,
         ignored: ignored(),
     };
-    let (read, write) = UnixStream::pair()?;
-    let none: [i32; 0] = [];
-    let signals = SignalDelivery::with_pipe(read, write, SignalOnly, none)?;
-    let handle = signals.handle();
     for signal in Signal::handled() {
-        handle.add_signal(signal.number())?;
+        let came = move || _ = PENDING.fetch_or(bit(signal), Ordering::Relaxed);
+        // SAFETY: the handler's one atomic operation is async-signal-safe.
+        unsafe { register(signal.number(), came)? };
     }
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    Ok((inherited, Signals(signals)))
+    Ok(inherited)
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal.number() - 1)
+}
+
+/// Those that have come in since the last call, each once however often it came.
+pub fn pending() -> impl Iterator<Item = Signal> {
+    let pending = PENDING.swap(0, Ordering::Relaxed);
+    Signal::handled().filter(move |signal| pending & bit(*signal) != 0)
 }
 
 /// From `proc_pid_status(5)`; without a /proc, none. Rust itself has SIGPIPE
@@ -56,19 +68,4 @@ fn ignored() -> Vec<Signal> {
     Signal::handled()
         .filter(|signal| mask >> (signal.number() - 1) & 1 == 1)
         .collect()
-}
-
-impl Signals {
-    /// Those that have come in since the last call, each once however often it
-    /// came.
-    pub fn pending(&mut self) -> Vec<Signal> {
-        self.0.pending().filter_map(Signal::from_number).collect()
-    }
-}
-
-impl AsFd for Signals {
-    /// Readable when a signal has come in.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_read().as_fd()
-    }
 }

@@ -124,18 +124,21 @@ impl Glance {
     /// What the child has become, if nothing but it runs below us, with one
     /// thread: each thread has children of its own.
     pub fn lone_comm(&self) -> Option<String> {
-        let read = |file: &File| {
-            let mut buffer = [0; 32];
-            let length = file.read_at(&mut buffer, 0).ok()?;
-            String::from_utf8(buffer.get(..length)?.to_vec()).ok()
-        };
+        let mut buffer = [0; 32];
+        let ours = read_anew(&self.ours, &mut buffer)?.trim().parse().ok();
         // A directory has a link more for each directory in it.
-        let is_lone = read(&self.ours)?.trim() == self.pid.to_string()
-            && read(&self.children)?.is_empty()
+        let is_lone = ours.and_then(Pid::new) == Some(self.pid)
+            && read_anew(&self.children, &mut buffer)?.is_empty()
             && self.threads.metadata().ok()?.nlink() == 3;
-        let comm = is_lone.then(|| read(&self.comm)).flatten()?;
+        let comm = read_anew(&self.comm, &mut buffer).filter(|_| is_lone)?;
         Some(comm.trim_end_matches('\n').to_owned())
     }
+}
+
+/// What a short file of /proc says now.
+fn read_anew<'a>(file: &File, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let length = file.read_at(buffer, 0).ok()?;
+    std::str::from_utf8(buffer.get(..length)?).ok()
 }
 
 /// The effective user of a process.
