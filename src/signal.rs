@@ -1,7 +1,7 @@
 //! Signals by name and number, and what a received one means.
 //!
 //! This module decides what a signal *asks for*; what is done about it is the
-//! core's affair (`machine.rs`). It owns no handler: those are in `sys`.
+//! core's affair (`machine.rs`). How they come in is in `sys`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -84,32 +84,6 @@ impl Signal {
     /// Its number.
     pub fn number(self) -> i32 {
         self.0
-    }
-
-    /// Those we handle: all that a handler can be had for, but those that
-    /// report a fault of our own code, those of job control, and SIGPIPE,
-    /// which Rust ignores.
-    pub fn handled() -> impl Iterator<Item = Self> {
-        const LEFT_ALONE: [i32; 13] = [
-            libc::SIGILL,
-            libc::SIGTRAP,
-            libc::SIGABRT,
-            libc::SIGBUS,
-            libc::SIGFPE,
-            libc::SIGKILL,
-            libc::SIGSEGV,
-            libc::SIGPIPE,
-            libc::SIGSTOP,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-            libc::SIGSYS,
-        ];
-        // Both C libraries keep 32 and 33 to themselves, musl 34 too.
-        (1..=31)
-            .chain(RTMIN + 1..=RTMAX)
-            .filter(|number| !LEFT_ALONE.contains(number))
-            .map(Self)
     }
 }
 

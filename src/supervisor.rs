@@ -1,7 +1,7 @@
 //! The shell around the core: one loop that learns facts and carries out
 //! orders, and the map from a service to its processes.
 //!
-//! Every wake asks the same questions in the same order: which signals came,
+//! Every wake asks the same questions in the same order: which signal came,
 //! which children ended, does anything hold that the core awaits, and has its
 //! deadline passed. Each answer is an event, and what the core orders upon it
 //! is carried out before the next question, so that no signal goes to a pid
@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
@@ -33,7 +34,7 @@ use crate::preset::{Kind, Preset};
 use crate::report::{self, Line, Record};
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
-use crate::sys::signals::{self, Inherited};
+use crate::sys::signals::Signals;
 use crate::sys::sockets::{self, Listener, Peer};
 use crate::sys::tree::{self, Glance, Process};
 
@@ -60,7 +61,7 @@ pub struct Supervisor {
     record: Record,
     start: Instant,
     own_pid: Pid,
-    inherited: Inherited,
+    signals: Signals,
     /// By [`ServiceId`].
     mains: Vec<Main>,
     /// Those whom the last order to ask asked, for each scope that has any.
@@ -119,14 +120,14 @@ impl Asked {
 
 impl Supervisor {
     /// A supervisor that has started nothing yet.
-    pub fn new(config: Config, inherited: Inherited, start: Instant) -> Self {
+    pub fn new(config: Config, signals: Signals, start: Instant) -> Self {
         let config = Rc::new(config);
         Self {
             machine: Machine::new(Rc::clone(&config)),
             record: Record::new(&config),
             start,
             own_pid: Pid::own(),
-            inherited,
+            signals,
             mains: config.services.iter().map(|_| Main::default()).collect(),
             asked: Vec::new(),
             childless: false,
@@ -146,7 +147,7 @@ impl Supervisor {
         self.tell(Event::Tick);
         while !self.machine.is_over() {
             self.wait();
-            self.take_signals();
+            self.take_signal();
             self.reap();
             self.look();
             let now = self.now();
@@ -193,8 +194,9 @@ impl Supervisor {
     /// it ordered anything.
     fn tell(&mut self, event: Event) -> bool {
         let mut ordered = false;
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        let mut events = VecDeque::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
             let now = self.now();
             let was_stopping = self.machine.stopping_since();
             let mut lines: Vec<Line> = self.record.event(now, &event).into_iter().collect();
@@ -212,6 +214,7 @@ impl Supervisor {
             for line in lines {
                 info!(target: &line.who, "{}", line.what);
             }
+            next = events.pop_front();
         }
         if ordered {
             self.look_after = LOOK_FIRST;
@@ -251,30 +254,29 @@ impl Supervisor {
                 timeout = Some(timeout.unwrap_or(self.look_after).min(self.look_after));
             }
         }
-        process::wait(&descriptors, timeout);
+        process::wait(iter::once(self.signals.as_fd()).chain(descriptors), timeout);
     }
 
-    fn take_signals(&mut self) {
-        for signal in signals::pending() {
-            let rewrites = &self.config.rewrites;
-            let to = match rewrites.iter().find(|rewrite| rewrite.from == signal) {
-                // It only wakes us, to reap.
-                _ if signal == Signal::CHLD => None,
-                Some(rewrite) => rewrite.to,
-                None => Some(signal),
-            };
-            let Some(signal) = to else {
-                continue;
-            };
-            let event = match meaning(signal, self.surroundings(signal)) {
-                Meaning::Stop => Event::StopRequested(signal),
-                Meaning::Interrupt => Event::Interrupted,
-                Meaning::Reload => Event::ReloadRequested,
-                Meaning::Reopen => Event::ReopenRequested,
-                Meaning::Forward => Event::Signalled(signal),
-            };
-            self.tell(event);
-        }
+    /// One at a time, so that no flood of them keeps us from all else.
+    fn take_signal(&mut self) {
+        // SIGCHLD only wakes us, to reap.
+        let came = self.signals.next().filter(|came| *came != Signal::CHLD);
+        let rewrites = &self.config.rewrites;
+        let rewritten = |came: Signal| {
+            let rewrite = rewrites.iter().find(|rewrite| rewrite.from == came);
+            rewrite.map_or(Some(came), |rewrite| rewrite.to)
+        };
+        let Some(signal) = came.and_then(rewritten) else {
+            return;
+        };
+        let event = match meaning(signal, self.surroundings(signal)) {
+            Meaning::Stop => Event::StopRequested(signal),
+            Meaning::Interrupt => Event::Interrupted,
+            Meaning::Reload => Event::ReloadRequested,
+            Meaning::Reopen => Event::ReopenRequested,
+            Meaning::Forward => Event::Signalled(signal),
+        };
+        self.tell(event);
     }
 
     /// Looked up only for the signals whose meaning depends on it.
@@ -715,7 +717,7 @@ impl Supervisor {
                 && config.services.len() == 1
                 && process::owns_terminal(),
         };
-        match process::spawn(&program, &self.inherited) {
+        match process::spawn(&program, self.signals.inherited_mask) {
             Ok(pid) => {
                 self.childless = false;
                 main.pid = Some(pid);
@@ -805,13 +807,15 @@ impl Supervisor {
         own: fn(&Preset) -> Option<Signal>,
         lines: &mut Vec<Line>,
     ) {
-        let scope = Scope::Service(id);
-        let mut presets = Vec::new();
-        if !self.is_plain() {
-            let members = self.members(scope);
-            presets = self.masters(scope, &members, Kind::Web);
-            presets.extend(self.masters(scope, &members, Kind::Fpm));
+        // As it came: nothing to say.
+        if self.is_plain() {
+            self.signal_main(id, usual);
+            return;
         }
+        let scope = Scope::Service(id);
+        let members = self.members(scope);
+        let mut presets = self.masters(scope, &members, Kind::Web);
+        presets.extend(self.masters(scope, &members, Kind::Fpm));
         let mut say = |what: String| {
             lines.push(Line {
                 who: self.name(id),
@@ -1073,7 +1077,7 @@ fn last_resort(mains: &[(Pid, Signal)], patience: Duration, say: impl FnOnce()) 
         match process::reap() {
             Reaped::NoChildren => return,
             Reaped::Child(..) => {}
-            Reaped::Nothing => process::wait(&[], Some(LOOK_FIRST)),
+            Reaped::Nothing => process::wait([], Some(LOOK_FIRST)),
         }
     }
     for (pid, _) in mains {

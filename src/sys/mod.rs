@@ -2,7 +2,7 @@
 //!
 //! Unsafe code is here alone, and only for what nix lacks: real-time signals
 //! (its `Signal` has none, so that its `waitpid` would lose a child killed by
-//! one), pidfds, handlers, and the moment between fork and exec.
+//! one), pidfds, dispositions, and the moment between fork and exec.
 
 pub mod process;
 pub mod signals;

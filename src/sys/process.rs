@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::signal::SigSet;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{self, AccessFlags};
 
 use crate::config::SearchSbin;
 use crate::exit::{Failure, Status};
 use crate::signal::Signal;
-use crate::sys::signals::Inherited;
 
 /// The id of a process: never 0 or negative, which kill(2) takes for groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,14 +172,13 @@ pub enum SpawnError {
     Failed(Failure, io::Error),
 }
 
-/// Starts a program in a process group of its own, with the signal mask and
-/// the ignored signals that we were started with.
-pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Pid, SpawnError> {
-    match exec(program, program.file.as_os_str(), &[], inherited) {
+/// Starts a program in a process group of its own, with this signal mask.
+pub fn spawn(program: &Program, mask: SigSet) -> Result<Pid, SpawnError> {
+    match exec(program, program.file.as_os_str(), &[], mask) {
         // As execvp has it: a script without a shebang is the shell's.
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
             let script = [program.file.as_os_str()];
-            exec(program, OsStr::new("/bin/sh"), &script, inherited)
+            exec(program, OsStr::new("/bin/sh"), &script, mask)
         }
         result => result,
     }
@@ -193,12 +191,7 @@ pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Pid, SpawnError
     })
 }
 
-fn exec(
-    program: &Program,
-    file: &OsStr,
-    before: &[&OsStr],
-    inherited: &Inherited,
-) -> io::Result<Pid> {
+fn exec(program: &Program, file: &OsStr, before: &[&OsStr], mask: SigSet) -> io::Result<Pid> {
     let mut command = Command::new(file);
     if let (Some(name), []) = (program.command.first(), before) {
         command.arg0(name);
@@ -208,7 +201,6 @@ fn exec(
         .args(program.command.iter().skip(1))
         .envs(program.variables.iter().copied())
         .process_group(0);
-    let Inherited { mask, ignored } = inherited.clone();
     let foreground = program.foreground;
     let prepare = move || {
         if foreground {
@@ -219,16 +211,11 @@ fn exec(
             // The terminal may have gone; the program will see for itself.
             let _ = unistd::tcsetpgrp(stdin, unistd::getpid());
         }
-        for signal in &ignored {
-            // SAFETY: ignoring a signal installs no code of ours.
-            unsafe { libc::signal(signal.number(), libc::SIG_IGN) };
-        }
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
-        Ok(())
+        Ok(mask.thread_set_mask()?)
     };
     // SAFETY: runs in the child between fork and exec, of a parent that has
-    // one thread. It calls only sigprocmask, signal, getpid and tcsetpgrp, all
-    // async-signal-safe, and allocates nothing: `ignored` was cloned before.
+    // one thread. It calls only sigprocmask, getpid and tcsetpgrp, all
+    // async-signal-safe, and allocates nothing.
     unsafe { command.pre_exec(prepare) };
     let child = command.spawn()?;
     let pid = child.id().try_into().ok().and_then(Pid::new);
@@ -291,17 +278,16 @@ pub fn programs_beginning_with(start: &str) -> Vec<String> {
         .collect()
 }
 
-/// Lets signals in until one came, one of the descriptors is readable, or that much
-/// time has passed (`None`: for ever).
-pub fn wait(descriptors: &[BorrowedFd], timeout: Option<Duration>) {
+/// Waits until one of the descriptors is readable, or that much time has passed
+/// (`None`: for ever).
+pub fn wait<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) {
     use nix::poll::{PollFd, PollFlags, ppoll};
     let mut polled: Vec<PollFd> = descriptors
-        .iter()
-        .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
+        .into_iter()
+        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
         .collect();
-    let let_in = Some(SigSet::empty());
-    // Interrupted by a signal or not: the loop looks at everything anyway.
-    let _ = ppoll(&mut polled, timeout.map(TimeSpec::from_duration), let_in);
+    // Whatever it says, the loop looks at everything anyway.
+    let _ = ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None);
 }
 
 /// Which of the descriptors is readable now.

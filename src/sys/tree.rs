@@ -103,7 +103,8 @@ pub struct Glance {
     threads: File,
     /// What it has become.
     comm: File,
-    pid: Pid,
+    /// What the list of our children says if it is the only one.
+    alone: String,
 }
 
 impl Glance {
@@ -117,7 +118,7 @@ impl Glance {
             children: open(&format!("{pid}/task/{pid}/children"))?,
             threads: open(&format!("{pid}/task"))?,
             comm: open(&format!("{pid}/comm"))?,
-            pid,
+            alone: format!("{pid} "),
         })
     }
 
@@ -125,20 +126,20 @@ impl Glance {
     /// thread: each thread has children of its own.
     pub fn lone_comm(&self) -> Option<String> {
         let mut buffer = [0; 32];
-        let ours = read_anew(&self.ours, &mut buffer)?.trim().parse().ok();
         // A directory has a link more for each directory in it.
-        let is_lone = ours.and_then(Pid::new) == Some(self.pid)
+        let is_lone = read_anew(&self.ours, &mut buffer)? == self.alone.as_bytes()
             && read_anew(&self.children, &mut buffer)?.is_empty()
             && self.threads.metadata().ok()?.nlink() == 3;
         let comm = read_anew(&self.comm, &mut buffer).filter(|_| is_lone)?;
-        Some(comm.trim_end_matches('\n').to_owned())
+        let comm = std::str::from_utf8(comm.strip_suffix(b"\n")?).ok()?;
+        Some(comm.to_owned())
     }
 }
 
 /// What a short file of /proc says now.
-fn read_anew<'a>(file: &File, buffer: &'a mut [u8]) -> Option<&'a str> {
+fn read_anew<'a>(file: &File, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let length = file.read_at(buffer, 0).ok()?;
-    std::str::from_utf8(buffer.get(..length)?).ok()
+    buffer.get(..length)
 }
 
 /// The effective user of a process.
