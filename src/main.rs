@@ -11,7 +11,7 @@ use drainit::logger;
 use drainit::preset::nginx_snippet;
 use drainit::supervisor::Supervisor;
 use drainit::sys::process;
-use drainit::sys::signals::Signals;
+use drainit::sys::wakes::Wakes;
 
 /// musl's own allocator maps and unmaps pages so often that a start took twice
 /// as long, mostly in page faults.
@@ -21,7 +21,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 fn main() -> ExitCode {
     let start = Instant::now();
     // First of all: PID 1 loses a signal that it has no handler for.
-    let signals = match Signals::take_over() {
+    let wakes = match Wakes::take_over() {
         Ok(taken) => taken,
         Err(error) => return fail(Failure::Usage, &format!("can't handle signals: {error}")),
     };
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Err(Error { failure, message }) => return fail(failure, &message),
     };
     logger::init(config.log_format, config.log_level, start);
-    Supervisor::new(config, signals, start).run().into()
+    Supervisor::new(config, wakes, start).run().into()
 }
 
 fn print(text: &str) -> ExitCode {

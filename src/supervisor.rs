@@ -1,9 +1,9 @@
 //! The shell around the core: one loop that learns facts and carries out
 //! orders, and the map from a service to its processes.
 //!
-//! Every wake asks the same questions in the same order: which signal came,
-//! which children ended, does anything hold that the core awaits, and has its
-//! deadline passed. Each answer is an event, and what the core orders upon it
+//! Every wake asks the same questions in the same order: which signal came, or,
+//! if that was SIGCHLD, which children ended; does anything hold that the core
+//! awaits; has its deadline passed. Each answer is an event, and what the core orders upon it
 //! is carried out before the next question, so that no signal goes to a pid
 //! that was reaped in between. While serving nothing is awaited, and the loop
 //! sleeps.
@@ -14,11 +14,11 @@
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::iter;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -34,9 +34,9 @@ use crate::preset::{Kind, Preset};
 use crate::report::{self, Line, Record};
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::process::{self, Pid, PidFd, Program, Reaped, SpawnError};
-use crate::sys::signals::Signals;
 use crate::sys::sockets::{self, Listener, Peer};
 use crate::sys::tree::{self, Glance, Process};
+use crate::sys::wakes::Wakes;
 
 /// How soon a condition is looked at again that no descriptor tells of. The
 /// time doubles while the same conditions hold: a service that starts, or a
@@ -61,7 +61,7 @@ pub struct Supervisor {
     record: Record,
     start: Instant,
     own_pid: Pid,
-    signals: Signals,
+    wakes: Wakes,
     /// By [`ServiceId`].
     mains: Vec<Main>,
     /// Those whom the last order to ask asked, for each scope that has any.
@@ -120,14 +120,14 @@ impl Asked {
 
 impl Supervisor {
     /// A supervisor that has started nothing yet.
-    pub fn new(config: Config, signals: Signals, start: Instant) -> Self {
+    pub fn new(config: Config, wakes: Wakes, start: Instant) -> Self {
         let config = Rc::new(config);
         Self {
             machine: Machine::new(Rc::clone(&config)),
             record: Record::new(&config),
             start,
             own_pid: Pid::own(),
-            signals,
+            wakes,
             mains: config.services.iter().map(|_| Main::default()).collect(),
             asked: Vec::new(),
             childless: false,
@@ -148,10 +148,8 @@ impl Supervisor {
         while !self.machine.is_over() {
             self.wait();
             self.take_signal();
-            self.reap();
             self.look();
-            let now = self.now();
-            if self.machine.deadline().is_some_and(|at| at <= now) {
+            if self.machine.deadline().is_some_and(|at| at <= self.now()) {
                 self.tell(Event::Tick);
                 self.look();
             }
@@ -224,49 +222,36 @@ impl Supervisor {
 
     /// Sleeps until something may have happened.
     fn wait(&self) {
-        let mut timeout = self
-            .machine
-            .deadline()
-            .map(|deadline| deadline.since(self.now()));
-        let mut descriptors: Vec<BorrowedFd> = Vec::new();
-        for condition in self.machine.awaits() {
-            let told_by_descriptors = match condition {
-                Condition::AskedGone(scope) => {
-                    // A pidfd stays readable: those that have gone already would
-                    // wake us without end until the last one has.
-                    let left: Vec<&Asked> = self
-                        .asked_of(scope)
-                        .iter()
-                        .filter(|asked| !asked.has_gone())
-                        .collect();
-                    let pidfds = left.iter().filter_map(|asked| asked.pidfd.as_ref());
-                    descriptors.extend(pidfds.map(AsFd::as_fd));
-                    // None: the last has gone since we looked.
-                    !left.is_empty() && left.iter().all(|asked| asked.pidfd.is_some())
-                }
-                Condition::Listens(_)
-                | Condition::Quiet(_)
-                | Condition::Remains(_)
-                | Condition::Silent(_)
-                | Condition::Flushed => false,
-            };
-            if !told_by_descriptors {
-                timeout = Some(timeout.unwrap_or(self.look_after).min(self.look_after));
+        let nothing_tells = |condition: Condition| match condition {
+            Condition::AskedGone(scope) => {
+                let asked = self.asked_of(scope);
+                asked.iter().any(|asked| asked.pidfd.is_none())
             }
-        }
-        process::wait(iter::once(self.signals.as_fd()).chain(descriptors), timeout);
+            Condition::Listens(_)
+            | Condition::Quiet(_)
+            | Condition::Remains(_)
+            | Condition::Silent(_)
+            | Condition::Flushed => true,
+        };
+        let deadline = self.machine.deadline();
+        let until_deadline = deadline.map(|deadline| deadline.since(self.now()));
+        let must_look = self.machine.awaits().into_iter().any(nothing_tells);
+        let until_look = must_look.then_some(self.look_after);
+        self.wakes
+            .wait(until_deadline.into_iter().chain(until_look).min());
     }
 
     /// One at a time, so that no flood of them keeps us from all else.
     fn take_signal(&mut self) {
-        // SIGCHLD only wakes us, to reap.
-        let came = self.signals.next().filter(|came| *came != Signal::CHLD);
-        let rewrites = &self.config.rewrites;
-        let rewritten = |came: Signal| {
-            let rewrite = rewrites.iter().find(|rewrite| rewrite.from == came);
-            rewrite.map_or(Some(came), |rewrite| rewrite.to)
+        let Some(came) = self.wakes.next_signal() else {
+            return;
         };
-        let Some(signal) = came.and_then(rewritten) else {
+        if came == Signal::CHLD {
+            return self.reap();
+        }
+        let rewrites = &self.config.rewrites;
+        let rewrite = rewrites.iter().find(|rewrite| rewrite.from == came);
+        let Some(signal) = rewrite.map_or(Some(came), |rewrite| rewrite.to) else {
             return;
         };
         let event = match meaning(signal, self.surroundings(signal)) {
@@ -717,7 +702,7 @@ impl Supervisor {
                 && config.services.len() == 1
                 && process::owns_terminal(),
         };
-        match process::spawn(&program, self.signals.inherited_mask) {
+        match process::spawn(&program, self.wakes.inherited_mask) {
             Ok(pid) => {
                 self.childless = false;
                 main.pid = Some(pid);
@@ -794,8 +779,7 @@ impl Supervisor {
         main.glance = main.glance.take().or_else(|| Glance::at(pid));
         main.glance
             .as_ref()
-            .and_then(Glance::lone_comm)
-            .is_some_and(|comm| Preset::by_comm(&comm).is_none())
+            .is_some_and(|glance| glance.is_lone(|comm| Preset::by_comm(comm).is_none()))
     }
 
     /// Reload or reopen, by each preset's own signal, or by the usual one where
@@ -865,7 +849,8 @@ impl Supervisor {
                     let is_child = process.parent == Some(self.own_pid);
                     let pidfd = pidfd
                         .or_else(|| PidFd::open(process.pid).ok().filter(|_| is_child))
-                        .filter(|_| targets.len() <= PIDFDS_AT_MOST);
+                        .filter(|_| targets.len() <= PIDFDS_AT_MOST)
+                        .filter(|pidfd| self.wakes.add(pidfd).is_ok());
                     asked.push(Asked {
                         process: process.clone(),
                         pidfd,
@@ -1077,7 +1062,7 @@ fn last_resort(mains: &[(Pid, Signal)], patience: Duration, say: impl FnOnce()) 
         match process::reap() {
             Reaped::NoChildren => return,
             Reaped::Child(..) => {}
-            Reaped::Nothing => process::wait([], Some(LOOK_FIRST)),
+            Reaped::Nothing => thread::sleep(LOOK_FIRST),
         }
     }
     for (pid, _) in mains {

@@ -5,8 +5,8 @@
 //! one), pidfds, dispositions, and the moment between fork and exec.
 
 pub mod process;
-pub mod signals;
 pub mod sock_diag;
 pub mod sockets;
 pub mod stderr;
 pub mod tree;
+pub mod wakes;

@@ -7,10 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use nix::sys::signal::SigSet;
-use nix::sys::time::TimeSpec;
 use nix::unistd::{self, AccessFlags};
 
 use crate::config::SearchSbin;
@@ -278,19 +276,7 @@ pub fn programs_beginning_with(start: &str) -> Vec<String> {
         .collect()
 }
 
-/// Waits until one of the descriptors is readable, or that much time has passed
-/// (`None`: for ever).
-pub fn wait<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) {
-    use nix::poll::{PollFd, PollFlags, ppoll};
-    let mut polled: Vec<PollFd> = descriptors
-        .into_iter()
-        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-        .collect();
-    // Whatever it says, the loop looks at everything anyway.
-    let _ = ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None);
-}
-
-/// Which of the descriptors is readable now.
+/// Whether this descriptor is readable now.
 pub fn is_readable(descriptor: BorrowedFd) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut polled = [PollFd::new(descriptor, PollFlags::POLLIN)];

@@ -122,17 +122,17 @@ impl Glance {
         })
     }
 
-    /// What the child has become, if nothing but it runs below us, with one
-    /// thread: each thread has children of its own.
-    pub fn lone_comm(&self) -> Option<String> {
+    /// Whether nothing but the child runs below us, with one thread, and what
+    /// it has become will do. Each thread has children of its own.
+    pub fn is_lone(&self, will_do: impl FnOnce(&str) -> bool) -> bool {
         let mut buffer = [0; 32];
-        // A directory has a link more for each directory in it.
-        let is_lone = read_anew(&self.ours, &mut buffer)? == self.alone.as_bytes()
-            && read_anew(&self.children, &mut buffer)?.is_empty()
-            && self.threads.metadata().ok()?.nlink() == 3;
-        let comm = read_anew(&self.comm, &mut buffer).filter(|_| is_lone)?;
-        let comm = std::str::from_utf8(comm.strip_suffix(b"\n")?).ok()?;
-        Some(comm.to_owned())
+        read_anew(&self.ours, &mut buffer) == Some(self.alone.as_bytes())
+            && read_anew(&self.children, &mut buffer) == Some(b"")
+            // A directory has a link more for each directory in it.
+            && self.threads.metadata().is_ok_and(|threads| threads.nlink() == 3)
+            && read_anew(&self.comm, &mut buffer)
+                .and_then(|comm| std::str::from_utf8(comm.strip_suffix(b"\n")?).ok())
+                .is_some_and(will_do)
     }
 }
 
