@@ -5,19 +5,19 @@
 //!
 //! ```text
 //!  kernel                     shell (supervisor, sys)                     core (machine)
-//!  signals  -> ppoll(2) ----> which signals?        StopRequested, … ---+
+//!  signals  -> signalfd(2) -> which signals?        StopRequested, … ---+
 //!  SIGCHLD  -> waitpid(-1) -> which children?       Exited, … ----------+
 //!  /proc, pidfds, ----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
 //!  sock_diag                                        Remains, Busy, …    |            |
 //!  deadline reached --------> nothing else?         Tick ---------------+            |
 //!  kill(2), spawn, exit <---- perform, then log  <--------------- Vec<Action> <------+
-//!  ppoll timeout <----------------------------------------------- deadline(), awaits()
+//!  epoll timeout <----------------------------------------------- deadline(), awaits()
 //! ```
 //!
 //! - [`machine`] is the core, and pure: facts in, orders out. Every rule about
 //!   stopping is there, and specified by a trace in `machine/traces.rs`; all
 //!   its states are searched in `machine/explore.rs`.
-//! - [`supervisor`] is the shell around it: one thread, one `ppoll`, one
+//! - [`supervisor`] is the shell around it: one thread, one sleep, one
 //!   deadline. It maps services to processes and decides nothing.
 //! - [`sys`] alone calls the kernel.
 //! - [`config`] turns what was typed ([`cli`]) and the environment into what is
@@ -44,9 +44,8 @@
 //!
 //! # Deliberately absent
 //!
-//! Threads; an async runtime; timers (the deadline is a function
-//! of the state); a trait for the clock or the kernel (effects are data);
-//! counting of signals (two that come at once are one).
+//! Threads; an async runtime; signal handlers; timers (the deadline is a function
+//! of the state); a trait for the clock or the kernel (effects are data).
 
 pub mod cli;
 pub mod config;

@@ -1,9 +1,9 @@
 //! The shell around the core: one loop that learns facts and carries out
 //! orders, and the map from a service to its processes.
 //!
-//! Every wake asks the same questions in the same order: which signal came, or,
-//! if that was SIGCHLD, which children ended; does anything hold that the core
-//! awaits; has its deadline passed. Each answer is an event, and what the core orders upon it
+//! Every wake asks the same questions in the same order: which signals came
+//! (SIGCHLD: which children ended), does anything hold that the core
+//! awaits, and has its deadline passed. Each answer is an event, and what the core orders upon it
 //! is carried out before the next question, so that no signal goes to a pid
 //! that was reaped in between. While serving nothing is awaited, and the loop
 //! sleeps.
@@ -146,8 +146,9 @@ impl Supervisor {
         end_in_panic_hook(self.config.last_term_at());
         self.tell(Event::Tick);
         while !self.machine.is_over() {
-            self.wait();
-            self.take_signal();
+            for signal in self.wait() {
+                self.take(signal);
+            }
             self.look();
             if self.machine.deadline().is_some_and(|at| at <= self.now()) {
                 self.tell(Event::Tick);
@@ -220,8 +221,8 @@ impl Supervisor {
         ordered
     }
 
-    /// Sleeps until something may have happened.
-    fn wait(&self) {
+    /// Sleeps until something may have happened; returns the signals that came.
+    fn wait(&self) -> impl Iterator<Item = Signal> + use<> {
         let nothing_tells = |condition: Condition| match condition {
             Condition::AskedGone(scope) => {
                 let asked = self.asked_of(scope);
@@ -238,14 +239,10 @@ impl Supervisor {
         let must_look = self.machine.awaits().into_iter().any(nothing_tells);
         let until_look = must_look.then_some(self.look_after);
         self.wakes
-            .wait(until_deadline.into_iter().chain(until_look).min());
+            .next(until_deadline.into_iter().chain(until_look).min())
     }
 
-    /// One at a time, so that no flood of them keeps us from all else.
-    fn take_signal(&mut self) {
-        let Some(came) = self.wakes.next_signal() else {
-            return;
-        };
+    fn take(&mut self, came: Signal) {
         if came == Signal::CHLD {
             return self.reap();
         }

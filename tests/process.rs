@@ -625,6 +625,14 @@ fn we_handle_signals_that_were_ignored_when_we_were_started() {
     }
 }
 
+/// A parent that ignores SIGCHLD has its children reaped by the kernel, unasked.
+#[test]
+fn we_reap_where_sigchld_was_ignored_when_we_were_started() {
+    let ignoring = "$SIG{CHLD} = 'IGNORE'; exec @ARGV";
+    let mut command = drainit_by(&["perl", "-e", ignoring, "--"], ["sh", "-c", "exit 3"]);
+    assert_eq!(Running::start(&mut command).wait_exit(), 3);
+}
+
 #[test]
 fn we_handle_signals_that_were_blocked_when_we_were_started() {
     for signal in [SIGINT, SIGQUIT, SIGTERM] {
@@ -912,7 +920,7 @@ fn barrage(pid: u32, number: u32, signals: &[&str]) -> Child {
 fn a_hundred_thousand_signals_are_survived() {
     let (mut running, _) = start_puppet(&["--grace-period", "60"], "p TERM=0");
     let signals = [
-        "HUP", "USR1", "USR2", "WINCH", "CHLD", "CONT", "INT", "ALRM", "IO", "NUM40",
+        "HUP", "USR1", "USR2", "WINCH", "CHLD", "CONT", "INT", "ALRM", "IO", "PROF",
     ];
     let mut barrage = barrage(running.pid, 100_000, &signals);
     wait_until("the barrage is over", || {
