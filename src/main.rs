@@ -20,10 +20,10 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    // First of all: PID 1 loses a signal that it has no handler for.
+    // First of all: until then PID 1 loses what signals come.
     let wakes = match Wakes::take_over() {
-        Ok(taken) => taken,
-        Err(error) => return fail(Failure::Usage, &format!("can't handle signals: {error}")),
+        Ok(wakes) => wakes,
+        Err(error) => return fail(Failure::Usage, &format!("can't wait for signals: {error}")),
     };
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,

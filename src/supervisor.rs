@@ -2,11 +2,11 @@
 //! orders, and the map from a service to its processes.
 //!
 //! Every wake asks the same questions in the same order: which signals came
-//! (SIGCHLD: which children ended), does anything hold that the core
-//! awaits, and has its deadline passed. Each answer is an event, and what the core orders upon it
-//! is carried out before the next question, so that no signal goes to a pid
-//! that was reaped in between. While serving nothing is awaited, and the loop
-//! sleeps.
+//! (SIGCHLD: which children ended), does anything hold that the core awaits, and
+//! has its deadline passed. Each answer is an event, and what the core orders
+//! upon it is carried out before the next question, so that no signal goes to a
+//! pid that was reaped in between. While serving nothing is awaited, and the
+//! loop sleeps.
 //!
 //! Nothing here is fatal once a service was started: what fails is logged,
 //! and the core goes on by its deadlines.
@@ -239,7 +239,7 @@ impl Supervisor {
         let must_look = self.machine.awaits().into_iter().any(nothing_tells);
         let until_look = must_look.then_some(self.look_after);
         self.wakes
-            .next(until_deadline.into_iter().chain(until_look).min())
+            .wait(until_deadline.into_iter().chain(until_look).min())
     }
 
     fn take(&mut self, came: Signal) {

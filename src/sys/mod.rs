@@ -1,8 +1,8 @@
 //! The only place that calls the kernel. Nothing here decides anything.
 //!
-//! Unsafe code is here alone, and only for what nix lacks: real-time signals
-//! (its `Signal` has none, so that its `waitpid` would lose a child killed by
-//! one), pidfds, dispositions, and the moment between fork and exec.
+//! Unsafe code is here alone: for what nix lacks, which is pidfds and real-time
+//! signals (its `Signal` has none, so that its `waitpid` would lose a child killed
+//! by one); for a signal's disposition; and for the moment between fork and exec.
 
 pub mod process;
 pub mod sock_diag;

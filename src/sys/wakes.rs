@@ -75,12 +75,12 @@ impl Wakes {
         Ok(self.epoll.add(process, EpollEvent::new(once, 0))?)
     }
 
-    /// Sleeps until signals come, and takes them: those that came, lowest first, each
-    /// once, however often it came, but for real-time signals. With a timeout no
-    /// longer than that, or than until a process that was added ends.
-    pub fn next(&self, timeout: Option<Duration>) -> impl Iterator<Item = Signal> + use<> {
+    /// Sleeps until signals come, and takes them: lowest first, each once however
+    /// often it came, but for real-time signals. With a timeout no longer than that,
+    /// or than until a process that was added ends.
+    pub fn wait(&self, timeout: Option<Duration>) -> impl Iterator<Item = Signal> + use<> {
         let signals = match timeout {
-            // In one call; a signal that is passed on takes half a microsecond less.
+            // In one call, where the other way takes two.
             None => &self.coming,
             Some(timeout) => {
                 // Rounded up: to wake too early is to wake twice.

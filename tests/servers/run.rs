@@ -197,11 +197,11 @@ impl Drainit<'_> {
     fn find(&self) -> i32 {
         let own = i32::try_from(self.child.id()).unwrap();
         let mut found = None;
-        wait_until("drainit handles signals", || {
+        wait_until("drainit takes signals", || {
             found = processes().find(|process| {
                 (process.pid == own || process.parent == own)
                     && process.comm == "drainit"
-                    && handles(process.pid, Signal::SIGTERM)
+                    && blocks(process.pid, Signal::SIGTERM)
             });
             found.is_some()
         });
@@ -409,14 +409,14 @@ fn processes() -> impl Iterator<Item = Process> {
     })
 }
 
-/// Whether a process has a handler for that signal.
-fn handles(pid: i32, signal: Signal) -> bool {
+/// Whether a process has that signal blocked, as drainit has: it reads it.
+fn blocks(pid: i32, signal: Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = status
+    let blocked = status
         .lines()
-        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .find_map(|line| line.strip_prefix("SigBlk:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+    blocked.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Sends a signal by its number: 37 has no name in nix.
