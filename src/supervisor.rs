@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
@@ -76,6 +77,8 @@ pub struct Supervisor {
     /// What the kernel still had to send at the last look.
     unsent: u64,
     look_after: Duration,
+    /// Empty between two events; kept for its memory.
+    actions: Vec<Action>,
 }
 
 /// A service's main process.
@@ -135,6 +138,7 @@ impl Supervisor {
             everybodys_ports: Vec::new(),
             unsent: u64::MAX,
             look_after: LOOK_FIRST,
+            actions: Vec::new(),
             config,
         }
     }
@@ -199,13 +203,14 @@ impl Supervisor {
             let now = self.now();
             let was_stopping = self.machine.stopping_since();
             let mut lines: Vec<Line> = self.record.event(now, &event).into_iter().collect();
-            let mut actions = Vec::new();
+            let mut actions = mem::take(&mut self.actions);
             self.machine.handle(now, event, &mut actions);
             ordered |= !actions.is_empty();
-            for action in actions {
+            for action in actions.drain(..) {
                 lines.extend(self.record.action(now, &action));
                 self.perform(action, &mut events, &mut lines);
             }
+            self.actions = actions;
             // Only now: writing may take time, acting must not wait for it.
             if let (None, Some(since)) = (was_stopping, self.machine.stopping_since()) {
                 logger::count_from(since.0);
@@ -483,7 +488,7 @@ impl Supervisor {
     fn warn_unseen(&mut self, id: ServiceId) {
         let who = self.name(id);
         if let Some(main) = self.mains.get_mut(id.0) {
-            if !std::mem::replace(&mut main.is_unseen, true) {
+            if !mem::replace(&mut main.is_unseen, true) {
                 warn!(target: &who, "neither its descriptors nor the socket tables tell whether it \
                       listens: it counts as listening");
             }
@@ -632,7 +637,7 @@ impl Supervisor {
         } else {
             sockets::unsent(&self.ports)
         };
-        let before = std::mem::replace(&mut self.unsent, unsent);
+        let before = mem::replace(&mut self.unsent, unsent);
         match unsent {
             0 => Some(Event::Unsent(Unsent::None)),
             less if less < before => Some(Event::Unsent(Unsent::Shrunk)),
