@@ -1,12 +1,12 @@
 //! The shell around the core: one loop that learns facts and carries out
 //! orders, and the map from a service to its processes.
 //!
-//! Every wake asks the same questions in the same order: which signals came
-//! (SIGCHLD: which children ended), does anything hold that the core awaits, and
-//! has its deadline passed. Each answer is an event, and what the core orders
-//! upon it is carried out before the next question, so that no signal goes to a
-//! pid that was reaped in between. While serving nothing is awaited, and the
-//! loop sleeps.
+//! Every wake asks the same questions in the same order: which signals came,
+//! which children ended, does anything hold that the core awaits, and has its
+//! deadline passed. Each answer is an event, and what the core orders upon it
+//! is carried out before the next question, so that no signal goes to a pid
+//! that was reaped in between. While serving nothing is awaited, and the loop
+//! sleeps.
 //!
 //! Nothing here is fatal once a service was started: what fails is logged,
 //! and the core goes on by its deadlines.
@@ -148,10 +148,19 @@ impl Supervisor {
         self.introduce();
         self.clear_marker();
         end_in_panic_hook(self.config.last_term_at());
+        // Whoever became us by exec may have left some that have ended.
+        self.reap();
         self.tell(Event::Tick);
         while !self.machine.is_over() {
+            let mut child_ended = false;
             for signal in self.wait() {
-                self.take(signal);
+                match signal {
+                    Signal::CHLD => child_ended = true,
+                    other => self.take(other),
+                }
+            }
+            if child_ended {
+                self.reap();
             }
             self.look();
             if self.machine.deadline().is_some_and(|at| at <= self.now()) {
@@ -248,9 +257,6 @@ impl Supervisor {
     }
 
     fn take(&mut self, came: Signal) {
-        if came == Signal::CHLD {
-            return self.reap();
-        }
         let rewrites = &self.config.rewrites;
         let rewrite = rewrites.iter().find(|rewrite| rewrite.from == came);
         let Some(signal) = rewrite.map_or(Some(came), |rewrite| rewrite.to) else {
@@ -793,25 +799,22 @@ impl Supervisor {
         own: fn(&Preset) -> Option<Signal>,
         lines: &mut Vec<Line>,
     ) {
-        // As it came: nothing to say.
-        if self.is_plain() {
-            self.signal_main(id, usual);
-            return;
-        }
         let scope = Scope::Service(id);
-        let members = self.members(scope);
-        let mut presets = self.masters(scope, &members, Kind::Web);
-        presets.extend(self.masters(scope, &members, Kind::Fpm));
+        let mut presets = Vec::new();
+        if !self.is_plain() {
+            let members = self.members(scope);
+            presets = self.masters(scope, &members, Kind::Web);
+            presets.extend(self.masters(scope, &members, Kind::Fpm));
+        }
+        if presets.is_empty() {
+            self.signal_main(id, usual);
+        }
         let mut say = |what: String| {
             lines.push(Line {
                 who: self.name(id),
                 what,
             });
         };
-        if presets.is_empty() {
-            self.signal_main(id, usual);
-            say(format!("<- {usual}"));
-        }
         for (process, preset) in presets {
             match own(preset) {
                 Some(signal) => {

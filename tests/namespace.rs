@@ -170,7 +170,7 @@ fn handles(pid: u32, signal: i32) -> bool {
     u64::from_str_radix(&caught, 16).is_ok_and(|caught| caught >> (signal - 1) & 1 == 1)
 }
 
-/// To PID 1 the kernel sends only what it handles; nothing makes it die.
+/// To PID 1 the kernel sends only what it blocks or handles; nothing makes it die.
 #[test]
 fn signals_that_we_leave_alone_do_not_end_us() {
     let arguments = [&["--"], puppet("p TERM=0").as_slice()].concat();

@@ -625,6 +625,21 @@ fn we_handle_signals_that_were_ignored_when_we_were_started() {
     }
 }
 
+#[test]
+fn what_ended_before_we_were_started_is_reaped() {
+    let script = r"$| = 1; my $child = fork // die; exit if !$child; print qq(child $child\n);
+        my $stat = q(); local $/;
+        until ($stat =~ /\) Z /) { open my $file, '<', qq(/proc/$child/stat); $stat = <$file> }
+        exec @ARGV";
+    let mut running = Running::start(&mut drainit_by(&["perl", "-e", script, "--"], puppet("p")));
+    let line = running.wait_for_line("child ");
+    running.wait_for_puppet("p");
+    let child = line.rsplit(' ').next().unwrap();
+    wait_until("it is reaped", || {
+        !fs::exists(format!("/proc/{child}")).unwrap()
+    });
+}
+
 /// A parent that ignores SIGCHLD has its children reaped by the kernel, unasked.
 #[test]
 fn we_reap_where_sigchld_was_ignored_when_we_were_started() {
@@ -920,7 +935,7 @@ fn barrage(pid: u32, number: u32, signals: &[&str]) -> Child {
 fn a_hundred_thousand_signals_are_survived() {
     let (mut running, _) = start_puppet(&["--grace-period", "60"], "p TERM=0");
     let signals = [
-        "HUP", "USR1", "USR2", "WINCH", "CHLD", "CONT", "INT", "ALRM", "IO", "PROF",
+        "HUP", "USR1", "USR2", "WINCH", "CHLD", "CONT", "INT", "ALRM", "IO", "NUM50",
     ];
     let mut barrage = barrage(running.pid, 100_000, &signals);
     wait_until("the barrage is over", || {
@@ -937,7 +952,7 @@ fn signals_without_end_do_not_hold_up_the_stop() {
     let mut barrage = barrage(
         running.pid,
         0,
-        &["USR1", "TERM", "CHLD", "QUIT", "USR2", "PWR"],
+        &["USR1", "TERM", "CHLD", "QUIT", "USR2", "PWR", "NUM50"],
     );
     // A service may get USR1 before it is asked, and print; no more than that.
     let code = running.wait_exit();

@@ -11,9 +11,10 @@ use nix::unistd;
 use crate::signal::Signal;
 use crate::sys::process::PidFd;
 
-/// How many signals are taken at a time. Of those that come without end the lowest
-/// would come first each time, and SIGCHLD never, if it were only one.
-const AT_ONCE: usize = 16;
+/// How many signals are taken at a time: one of each, but for real-time signals.
+/// The kernel gives the lowest first, so that of a few of those that come without
+/// end SIGTERM and SIGCHLD would never be.
+const AT_ONCE: usize = 32;
 
 /// What wakes us. No signal is handled: all stay blocked, and are read.
 #[derive(Debug)]
@@ -33,17 +34,19 @@ impl Wakes {
     /// neither blocked nor handled is lost. A blocked one is kept even if it is
     /// ignored, as SIGINT and SIGQUIT are in what a shell starts in the background.
     pub fn take_over() -> io::Result<Self> {
+        // But those that the C library keeps for itself, with musl up to 34.
         let mut blocked = SigSet::all();
         // Ours alone, when our own code is at fault.
         for fault in [Named::SIGSEGV, Named::SIGBUS, Named::SIGILL, Named::SIGFPE] {
             blocked.remove(fault);
         }
         let inherited_mask = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        // Where our parent had it ignored, children would reap themselves.
+        // Where our parent had it ignored, children would reap themselves. It is the
+        // one disposition that services don't inherit from there.
         // SAFETY: the default action installs no code of ours.
         unsafe { signal::signal(Named::SIGCHLD, SigHandler::SigDfl)? };
         let mut taken = blocked;
-        // What our own doings may raise, and job control.
+        // What our own doings may raise, and job control: they do nothing.
         for left in [
             Named::SIGTRAP,
             Named::SIGABRT,
@@ -75,9 +78,8 @@ impl Wakes {
         Ok(self.epoll.add(process, EpollEvent::new(once, 0))?)
     }
 
-    /// Sleeps until signals come, and takes them: lowest first, each once however
-    /// often it came, but for real-time signals. With a timeout no longer than that,
-    /// or than until a process that was added ends.
+    /// Sleeps until signals come, and takes them, lowest first. With a timeout no
+    /// longer than that, or than until a process that was added ends.
     pub fn wait(&self, timeout: Option<Duration>) -> impl Iterator<Item = Signal> + use<> {
         let signals = match timeout {
             // In one call, where the other way takes two.

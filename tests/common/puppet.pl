@@ -35,6 +35,10 @@ for my $signal (grep { !$left_out{$_} } split ' ', $Config{sig_name}) {
     };
 }
 
+# Perl dies of the 121st signal that it hasn't come to handle: this one it may be
+# sent without end.
+$SIG{NUM50} = 'IGNORE';
+
 my $listener;
 if (grep { $_ eq 'listen' } @rules) {
     $listener = IO::Socket::INET->new(Listen => 9, LocalAddr => '127.0.0.1') or die "listen: $!";
