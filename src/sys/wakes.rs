@@ -12,8 +12,8 @@ use crate::signal::Signal;
 use crate::sys::process::PidFd;
 
 /// How many signals are taken at a time: one of each, but for real-time signals.
-/// The kernel gives the lowest first, so that of a few of those that come without
-/// end SIGTERM and SIGCHLD would never be.
+/// The kernel gives the lowest first: if few were taken, and those came without
+/// end, SIGTERM and SIGCHLD never would.
 const AT_ONCE: usize = 32;
 
 /// What wakes us. No signal is handled: all stay blocked, and are read.
@@ -78,8 +78,8 @@ impl Wakes {
         Ok(self.epoll.add(process, EpollEvent::new(once, 0))?)
     }
 
-    /// Sleeps until signals come, and takes them, lowest first. With a timeout no
-    /// longer than that, or than until a process that was added ends.
+    /// Sleeps until signals come, and takes them, lowest first; with a timeout, no
+    /// longer than that, nor than until a process that was added ends.
     pub fn wait(&self, timeout: Option<Duration>) -> impl Iterator<Item = Signal> + use<> {
         let signals = match timeout {
             // In one call, where the other way takes two.
