@@ -181,6 +181,7 @@ fn signals_that_we_leave_alone_do_not_end_us() {
         libc::SIGPIPE,
         libc::SIGSYS,
         libc::SIGTRAP,
+        34,
     ] {
         running.deliver(signal);
     }
