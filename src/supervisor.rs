@@ -15,7 +15,6 @@ use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::mem;
-use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -115,7 +114,7 @@ struct Asked {
 impl Asked {
     fn has_gone(&self) -> bool {
         match &self.pidfd {
-            Some(pidfd) => process::is_readable(pidfd.as_fd()),
+            Some(pidfd) => pidfd.has_ended(),
             None => !self.process.runs(),
         }
     }

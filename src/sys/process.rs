@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::unistd::{self, AccessFlags};
 
@@ -87,6 +88,12 @@ impl PidFd {
         // SAFETY: a null siginfo_t is allowed, and means the one of kill(2).
         let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, no_info, 0) };
         check(i32::try_from(result).unwrap_or(-1))
+    }
+
+    /// Whether the process has ended, reaped or not.
+    pub fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -274,11 +281,4 @@ pub fn programs_beginning_with(start: &str) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.starts_with(start))
         .collect()
-}
-
-/// Whether this descriptor is readable now.
-pub fn is_readable(descriptor: BorrowedFd) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut polled = [PollFd::new(descriptor, PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
