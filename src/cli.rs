@@ -19,7 +19,8 @@ use clap::error::ErrorKind;
         \n\
         Durations: 5s, 500ms, 1m30s, or seconds. Each option can also be set by its variable \
         DRAINIT_DELAY, DRAINIT_GRACE_PERIOD and so on; services by DRAINIT_SERVICES and rewrites \
-        by DRAINIT_REWRITE, one a line. A flag wins over its variable; an empty one is unset.\n\
+        by DRAINIT_REWRITE, one a line or with ';' between them. A flag wins over its variable; \
+        an empty one is unset.\n\
         \n\
         Signals: TERM, QUIT, PWR and RTMIN+3 stop; INT stops without the delay, and hurries when \
         it comes again; HUP reloads; USR1 reopens log files.\n\
@@ -43,6 +44,11 @@ pub struct Cli {
     /// [default: by the platform; 10s on Docker]
     #[arg(long, value_name = "DURATION")]
     pub grace_period: Option<String>,
+
+    /// How long a service may take to become ready; past it all are stopped
+    /// [default: no limit]
+    #[arg(long, value_name = "DURATION")]
+    pub start_timeout: Option<String>,
 
     /// What makes the service stop [default: by the program; TERM if unknown]
     #[arg(long, value_name = "SIGNAL")]

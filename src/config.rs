@@ -6,6 +6,7 @@
 //! of this can be tested without one.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use log::LevelFilter;
 use crate::cli::Cli;
 use crate::exit::Failure;
 use crate::machine::ServiceId;
-use crate::preset::{Kind, Preset, has_daemon_directive, php_fpm_rank};
+use crate::preset::{Kind, Preset, foreground_variables, has_daemon_directive, php_fpm_rank};
 use crate::signal::{Rewrite, Signal};
 use crate::words;
 
@@ -29,9 +30,6 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The shortest such time: it takes two looks to see that something was new.
 const QUIET_AT_LEAST: Duration = Duration::from_millis(200);
-
-/// How long a service that another one waits for may take to become ready.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What drainit is to do.
 #[derive(Debug)]
@@ -56,6 +54,9 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How much to write.
     pub log_level: LevelFilter,
+    /// What is to be said at the start, a line each: what is right, but perhaps
+    /// not meant.
+    pub notes: Vec<String>,
 }
 
 /// A service as configured.
@@ -76,16 +77,40 @@ pub struct ServiceConfig {
     pub stop_is_given: bool,
     /// Starts when these are ready, and stops before them.
     pub after: Vec<ServiceId>,
-    /// How many services, at most, stop one after the other once this one has;
-    /// [`count_outliving`] sets it.
-    pub outlived_by: u32,
     /// When it is ready.
     pub ready: Readiness,
-    /// How long it may take, if another one waits for it.
-    pub start_timeout: Duration,
-    /// Set the empty variable `NGINX`, which keeps an nginx in the foreground
+    /// How long that may take, at most; `None` where it may take for ever: a
+    /// migration in an entrypoint must not be killed, and the runtime has
+    /// probes.
+    pub start_timeout: Option<Duration>,
+    /// The variables to set, empty, so that an nginx stays in the foreground
     /// whatever its configuration says.
-    pub in_foreground_by_variable: bool,
+    pub variables: &'static [&'static str],
+    /// A word of its command is a preset's name, as in `/docker-entrypoint.sh
+    /// nginx`: it may become one.
+    pub names_preset: bool,
+}
+
+impl ServiceConfig {
+    /// What its command itself is, not a wrapper around it.
+    pub fn own_preset(&self) -> Option<&'static Preset> {
+        self.preset.filter(|preset| self.stop == preset.stop)
+    }
+
+    /// What its main process gets that isn't recognised as a preset, which has no
+    /// handler for a preset's signal then.
+    pub fn main_stop(&self) -> Signal {
+        if self.stop_is_given {
+            self.stop
+        } else {
+            Signal::TERM
+        }
+    }
+
+    /// Whether it is a web server, as far as its name and its command tell.
+    pub fn is_web(&self) -> bool {
+        self.preset.is_some_and(|preset| preset.kind == Kind::Web)
+    }
 }
 
 /// When a service counts as ready.
@@ -279,6 +304,11 @@ impl Config {
         let grace_period =
             host.option("--grace-period", cli.grace_period, "DRAINIT_GRACE_PERIOD")?;
         let delay = host.option("--delay", cli.delay, "DRAINIT_DELAY")?;
+        let start_timeout = host.option(
+            "--start-timeout",
+            cli.start_timeout,
+            "DRAINIT_START_TIMEOUT",
+        )?;
         let stop_signal = host.option("--stop-signal", cli.stop_signal, "DRAINIT_STOP_SIGNAL")?;
         let quiet = host.option("--quiet", cli.quiet, "DRAINIT_QUIET")?;
         let stop_after = host.option("--stop-after", cli.stop_after, "DRAINIT_STOP_AFTER")?;
@@ -291,25 +321,25 @@ impl Config {
                     .map(|text| Given { from, text })
                     .collect::<Vec<_>>());
             }
-            let lines = host
+            let text = host
                 .given(name)?
                 .map_or_else(String::new, |given| given.text);
-            let given = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-            Ok(given
-                .map(|line| Given {
-                    from: name,
-                    text: line.to_owned(),
-                })
-                .collect())
+            let given = words::entries(&text).into_iter().map(|entry| Given {
+                from: name,
+                text: entry.to_owned(),
+            });
+            Ok(given.collect())
         };
         let rewrites = listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
             .iter()
             .map(|given| given.parse(str::parse))
             .collect::<Result<_, _>>()?;
 
+        let mut notes = Vec::new();
         let services = if cli.command.is_empty() {
             let services = listed("--service", cli.services, "DRAINIT_SERVICES")?;
             if services.is_empty() {
+                notes.extend(skipped_entrypoint(host));
                 installed(host)?
             } else {
                 named(&services, host)?
@@ -318,7 +348,9 @@ impl Config {
             vec![single(cli.command, host)?]
         } else {
             return Err(usage(format!(
-                "there are a --service and a command, {}: give one or the other",
+                "there are a --service and a command, {}: give one or the other \
+                 (DRAINIT_SERVICES in ENV, unlike flags, gives way to a command, as in \
+                 docker run IMAGE php -v)",
                 Path::new(&cli.command.join(OsStr::new(" "))).display()
             )));
         };
@@ -338,6 +370,7 @@ impl Config {
             marker: Marker::resolve(cli.marker, host)?,
             log_format: log_format.map_or(Ok(LogFormat::Text), |given| given.parse(format))?,
             log_level: log_level.map_or(Ok(LevelFilter::Info), |given| given.parse(level))?,
+            notes,
         };
         if config.grace_period < Duration::from_millis(100) {
             let from = grace_period.map_or("", |given| given.from);
@@ -345,6 +378,12 @@ impl Config {
         }
         if let Some(given) = stop_signal {
             config.stop_by(&given)?;
+        }
+        if let Some(given) = start_timeout {
+            let timeout = given.parse(start_timeout_for)?;
+            for service in &mut config.services {
+                service.start_timeout = Some(timeout);
+            }
         }
         config.delay = match &delay {
             None => platform.delay.min(config.grace_period / 3),
@@ -379,9 +418,7 @@ impl Config {
         from: &str,
         grace_period_is_default: bool,
     ) -> Result<(), Error> {
-        let earliest = (0..self.services.len())
-            .map(|index| self.term_at(ServiceId(index)))
-            .min();
+        let earliest = self.term_at().into_iter().min();
         let earliest = earliest.unwrap_or_else(|| self.last_term_at());
         if delay < earliest {
             return Ok(());
@@ -407,17 +444,20 @@ impl Config {
         Duration::from_secs(1).min(self.grace_period / 10)
     }
 
-    /// When what still runs of a service gets SIGTERM, after the stop request.
+    /// When what still runs of each service gets SIGTERM, after the stop request.
     /// Each service that others outlive has its own time before theirs, so that
     /// a stuck nginx leaves php-fpm time to drain.
-    pub fn term_at(&self, id: ServiceId) -> Duration {
-        let outlived_by = |service: &ServiceConfig| service.outlived_by;
-        let step = match self.services.iter().map(outlived_by).max() {
+    pub fn term_at(&self) -> Vec<Duration> {
+        let outlived_by = count_outliving(&self.services);
+        let step = match outlived_by.iter().max() {
             None | Some(0) => Duration::ZERO,
-            Some(steps) => self.margin().min(self.grace_period / 4 / steps),
+            Some(steps) => self.margin().min(self.grace_period / 4 / *steps),
         };
-        let steps = self.services.get(id.0).map_or(0, outlived_by);
-        self.last_term_at().saturating_sub(step * steps)
+        let last = self.last_term_at();
+        outlived_by
+            .into_iter()
+            .map(|steps| last.saturating_sub(step * steps))
+            .collect()
     }
 
     /// When the last service gets SIGTERM.
@@ -454,6 +494,35 @@ fn installed(host: &Host) -> Result<Vec<ServiceConfig>, Error> {
         ));
     }
     Ok(in_order(services))
+}
+
+/// Where images have the script that prepares them.
+const ENTRYPOINTS: [&str; 3] = [
+    "/docker-entrypoint.sh",
+    "/usr/local/bin/docker-entrypoint.sh",
+    "/entrypoint.sh",
+];
+
+/// What the shells that run such a script set in what they exec, and runtimes
+/// don't.
+const SET_BY_SHELLS: [&str; 2] = ["PWD", "SHLVL"];
+
+/// That the image has a script that prepares it, and nobody runs that: with
+/// `ENTRYPOINT ["drainit"]` alone templates aren't rendered, and nothing listens.
+/// Who names services, or a command, has decided what runs, and isn't told.
+fn skipped_entrypoint(host: &Host) -> Option<String> {
+    if SET_BY_SHELLS
+        .iter()
+        .any(|name| (host.variable)(name).is_some())
+    {
+        return None;
+    }
+    let is_there = |path: &&&str| (host.find)(OsStr::new(path), SearchSbin::No).is_ok();
+    let path = ENTRYPOINTS.iter().find(is_there)?;
+    Some(format!(
+        "{path} is there, and nobody runs it; ENTRYPOINT [\"drainit\", \"--\", \"{path}\"] \
+         would, with the image's CMD behind it"
+    ))
 }
 
 fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, Error> {
@@ -508,21 +577,37 @@ fn in_order(mut services: Vec<ServiceConfig>) -> Vec<ServiceConfig> {
     for (index, service) in services.iter_mut().enumerate() {
         service.after = (0..index).map(ServiceId).collect();
     }
-    count_outliving(&mut services);
     services
 }
 
-/// Sets `outlived_by` of services that are after none but earlier ones.
-pub(crate) fn count_outliving(services: &mut [ServiceConfig]) {
-    let mut counts: Vec<u32> = Vec::new();
-    for service in services {
-        let before = service
-            .after
-            .iter()
-            .filter_map(|before| counts.get(before.0));
-        service.outlived_by = before.max().map_or(0, |count| count + 1);
-        counts.push(service.outlived_by);
+/// How many services, at most, stop one after the other once this one has, for
+/// each of those that are after none but earlier ones. Web servers stop first.
+fn count_outliving(services: &[ServiceConfig]) -> Vec<u32> {
+    let mut counts = vec![0; services.len()];
+    let mut most = None;
+    for is_web in [false, true] {
+        let first = most.map_or(0, |most: u32| most + 1);
+        for (index, service) in services.iter().enumerate() {
+            if service.is_web() != is_web {
+                continue;
+            }
+            let is_alike = |id: &&ServiceId| {
+                services
+                    .get(id.0)
+                    .is_some_and(|service| service.is_web() == is_web)
+            };
+            let before = service.after.iter().filter(is_alike);
+            let after_those = before
+                .filter_map(|id| Some(counts.get(id.0)? + 1))
+                .max()
+                .unwrap_or(0);
+            if let Some(count) = counts.get_mut(index) {
+                *count = first.max(after_those);
+                most = most.max(Some(*count));
+            }
+        }
     }
+    counts
 }
 
 /// A preset by its name alone.
@@ -564,13 +649,15 @@ fn by_command(
             _ => format!("{}: command not found", Path::new(first).display()),
         },
     })?;
-    let by_program = Preset::by_name(&base_name(first));
+    let program_name = base_name(first);
+    let by_program = Preset::by_name(&program_name);
     let preset = by_program.or_else(|| Preset::by_name(name));
     let arguments: Vec<String> = command
         .iter()
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
+    let names_preset = command.iter().any(|word| is_preset_named(word, host));
     if by_program.is_some_and(|preset| preset.kind == Kind::Fpm) && !stays_in_foreground(&arguments)
     {
         command.push("-F".into());
@@ -583,15 +670,40 @@ fn by_command(
         stop: by_program.map_or(Signal::TERM, |preset| preset.stop),
         stop_is_given: false,
         after: Vec::new(),
-        outlived_by: 0,
         ready: if preset.is_some() {
             Readiness::Listen
         } else {
             Readiness::None
         },
-        start_timeout: START_TIMEOUT,
-        in_foreground_by_variable: preset.is_some_and(Preset::is_nginx)
-            && !has_daemon_directive(&arguments),
+        start_timeout: None,
+        variables: if preset.is_some_and(Preset::is_nginx) && !has_daemon_directive(&arguments) {
+            unset(&[name, &program_name], host)
+        } else {
+            &[]
+        },
+        names_preset,
+    })
+}
+
+/// The variables that keep a program of these names in the foreground; none
+/// where one is set: then it holds inherited sockets, which also keep it there.
+fn unset(names: &[&str], host: &Host) -> &'static [&'static str] {
+    let variables = names.iter().map(|name| foreground_variables(name));
+    let variables = variables.max_by_key(|variables| variables.len());
+    let has_value = |name: &&str| (host.variable)(name).is_some_and(|value| !value.is_empty());
+    variables
+        .filter(|variables| !variables.iter().any(has_value))
+        .unwrap_or_default()
+}
+
+/// Whether a preset is named in a word, by itself or, for `sh -c`, with others.
+fn is_preset_named(word: &OsStr, host: &Host) -> bool {
+    let is_between = |byte: &u8| b" \t\n;&|()'\"".contains(byte);
+    let mut parts = word.as_bytes().split(is_between).map(OsStr::from_bytes);
+    parts.any(|part| {
+        // /etc/nginx is a directory.
+        Preset::by_name(&base_name(part)).is_some()
+            && (!part.as_bytes().contains(&b'/') || (host.find)(part, SearchSbin::No).is_ok())
     })
 }
 
@@ -611,12 +723,21 @@ fn stays_in_foreground(arguments: &[String]) -> bool {
 /// As people write them: `5s`, `500ms`, `1m30s`, or bare seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let number: Result<f64, _> = text.parse();
-    match number {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => humantime::parse_duration(text).ok(),
+    bare_seconds(text)
+        .or_else(|| humantime::parse_duration(text).ok())
+        .ok_or_else(|| format!("'{text}' is no duration (5s, 500ms, 1m30s, or seconds)"))
+}
+
+/// `2` or `2.5`. Floating point numbers would add 20 kB to the binary.
+fn bare_seconds(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
     }
-    .ok_or_else(|| format!("'{text}' is no duration (5s, 500ms, 1m30s, or seconds)"))
+    let nanoseconds = format!("{fraction:0<9}");
+    let nanoseconds = nanoseconds.get(..9)?.parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds))
 }
 
 fn quiet_for(text: &str) -> Result<Duration, String> {
@@ -627,6 +748,16 @@ fn quiet_for(text: &str) -> Result<Duration, String> {
         ));
     }
     Ok(quiet)
+}
+
+fn start_timeout_for(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text)?;
+    if timeout.is_zero() {
+        return Err(format!(
+            "'{text}' leaves no time to start in; without it there is no limit"
+        ));
+    }
+    Ok(timeout)
 }
 
 fn stop_after_what(text: &str) -> Result<StopAfter, String> {
@@ -725,7 +856,8 @@ mod tests {
             (nginx.after.as_slice(), nginx.ready),
             (&[ServiceId(0)][..], Readiness::Listen)
         );
-        assert!(nginx.in_foreground_by_variable && !php_fpm.in_foreground_by_variable);
+        assert_eq!(nginx.variables, ["NGINX"]);
+        assert!(php_fpm.variables.is_empty());
 
         let config = resolve(&["nginx"], &[], Cli::default()).unwrap();
         assert_eq!(config.services.len(), 1);
@@ -745,7 +877,7 @@ mod tests {
 
         let nginx = only(command(&["nginx", "-g", "daemon off;"]));
         assert!(
-            !nginx.in_foreground_by_variable,
+            nginx.variables.is_empty(),
             "a second daemon directive is an error"
         );
 
@@ -762,6 +894,87 @@ mod tests {
             (plain.stop, plain.ready, plain.preset),
             (Signal::TERM, Readiness::None, None)
         );
+    }
+
+    #[test]
+    fn variables_keep_an_nginx_in_the_foreground_unless_they_hold_its_sockets() {
+        let programs = ["nginx", "/usr/sbin/angie", "/start.sh", "node", "php-fpm"];
+        let variables = |given: &[(&str, &str)], cli| {
+            resolve(&programs, given, cli).unwrap().services[0].variables
+        };
+        for (cli, expected) in [
+            (services(&["nginx"]), &["NGINX"][..]),
+            (services(&["web=/usr/sbin/angie"]), &["NGINX", "ANGIE"]),
+            (services(&["angie=/start.sh"]), &["NGINX", "ANGIE"]),
+            (services(&["web=/usr/sbin/angie -g 'daemon off;'"]), &[]),
+            (services(&["nginx=/start.sh nginx -g 'daemon off;'"]), &[]),
+            (services(&["web=node nginx"]), &[]),
+            // Known by its program, whatever its NAME.
+            (services(&["nginx=php-fpm"]), &[]),
+        ] {
+            assert_eq!(variables(&[], cli), expected);
+        }
+        let empty = [("NGINX", ""), ("ANGIE", "")];
+        assert_eq!(variables(&empty, services(&["nginx"])), ["NGINX"]);
+        // An empty one of angie's own would hide the sockets in nginx's.
+        for sockets in [[("NGINX", "3;")], [("ANGIE", "3;")]] {
+            let set = variables(&sockets, services(&["web=/usr/sbin/angie"]));
+            assert!(set.is_empty(), "{set:?}");
+        }
+        assert!(variables(&[("NGINX", "3;")], services(&["nginx"])).is_empty());
+        assert_eq!(
+            variables(&[("ANGIE", "3;")], services(&["nginx"])),
+            ["NGINX"]
+        );
+    }
+
+    #[test]
+    fn a_command_that_names_a_preset_is_known_to() {
+        let programs = ["/e.sh", "sh", "vim", "nginx", "/usr/sbin/nginx"];
+        for (words, expected) in [
+            (&["nginx"][..], true),
+            (&["/e.sh", "nginx", "-g", "daemon off;"], true),
+            (&["/e.sh", "/usr/sbin/nginx"], true),
+            (&["/e.sh", "php-fpm8.4"], true),
+            (&["sh", "-c", "php-fpm -D;nginx"], true),
+            (&["/e.sh"], false),
+            (&["vim", "/etc/nginx"], false),
+            (&["vim", "nginx.conf"], false),
+            (&["sh", "-c", "echo nginx-prometheus-exporter"], false),
+        ] {
+            let config = resolve(&programs, &[], command(words)).unwrap();
+            assert_eq!(config.services[0].names_preset, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_entrypoint_that_nobody_runs_is_worth_a_note() {
+        let notes = |programs: &[&str], variables: &[(&str, &str)], cli| {
+            resolve(programs, variables, cli).unwrap().notes
+        };
+        for path in ENTRYPOINTS {
+            let programs = ["nginx", path];
+            let [note] = &notes(&programs, &[], Cli::default())[..] else {
+                panic!("not one note of {path}")
+            };
+            let entrypoint = format!(r#"ENTRYPOINT ["drainit", "--", "{path}"]"#);
+            assert!(
+                note.starts_with(path) && note.contains(&entrypoint),
+                "{note}"
+            );
+        }
+        let programs = ["nginx", "/docker-entrypoint.sh"];
+        for (variables, cli) in [
+            (&[][..], command(&["/docker-entrypoint.sh", "nginx"])),
+            (&[], command(&["nginx"])),
+            (&[], services(&["nginx"])),
+            (&[("DRAINIT_SERVICES", "nginx")], Cli::default()),
+            // It is what runs us.
+            (&[("PWD", "/")], Cli::default()),
+        ] {
+            assert_eq!(notes(&programs, variables, cli), [""; 0]);
+        }
+        assert_eq!(notes(&["nginx"], &[], Cli::default()), [""; 0]);
     }
 
     #[test]
@@ -797,6 +1010,11 @@ mod tests {
             let config = resolve(&["php-fpm"], &variables, Cli::default()).unwrap();
             assert_eq!((config.quiet.as_millis(), config.stop_after), (500, meant));
         }
+        let of = |services: &[ServiceConfig]| services.first().unwrap().start_timeout;
+        assert_eq!(of(&config.services), None);
+        let variables = [("DRAINIT_START_TIMEOUT", "90")];
+        let config = resolve(&["nginx"], &variables, Cli::default()).unwrap();
+        assert_eq!(of(&config.services), Some(Duration::from_secs(90)));
         // Cloud Run is asked first, and an empty variable is unset.
         let both = [
             ("K_SERVICE", "x"),
@@ -840,7 +1058,7 @@ mod tests {
             ..services(&["php-fpm", "nginx"])
         };
         let config = resolve(&["nginx", "php-fpm"], &[], cli).unwrap();
-        let at = |id| config.term_at(ServiceId(id)).as_secs_f64();
+        let at = |id: usize| config.term_at()[id].as_secs_f64();
         assert_eq!((at(1), at(0)), (27.0, 28.0));
         assert_eq!(
             (
@@ -853,7 +1071,7 @@ mod tests {
         let many: Vec<String> = (0..201).map(|n| format!("s{n}=nginx")).collect();
         let cli = services(&many.iter().map(String::as_str).collect::<Vec<_>>());
         let config = resolve(&["nginx"], &[], cli).unwrap();
-        let earliest = config.term_at(ServiceId(200));
+        let earliest = config.term_at()[200];
         assert_eq!(earliest, Duration::from_millis(5500));
     }
 
@@ -941,7 +1159,7 @@ mod tests {
                     command: vec!["php".into()],
                     ..services(&["nginx"])
                 },
-                &["--service", "command"],
+                &["--service", "command", "DRAINIT_SERVICES"],
             ),
         ] {
             let message = message(resolve(&programs, &[], cli));
@@ -959,17 +1177,26 @@ mod tests {
     }
 
     #[test]
-    fn services_and_rewrites_come_from_variables_one_a_line() {
-        let variables = [
-            ("DRAINIT_SERVICES", "nginx\n queue=php a b\n"),
-            ("DRAINIT_REWRITE", "HUP=none\n1=2"),
-        ];
-        let config = resolve(&["nginx", "php"], &variables, Cli::default()).unwrap();
-        assert_eq!(config.services.len(), 2);
-        assert_eq!(config.services[1].command, ["php", "a", "b"]);
-        assert_eq!(config.rewrites.len(), 2);
-        // A command is a flag that wins.
-        let config = resolve(&["nginx", "php"], &variables, command(&["php"])).unwrap();
-        assert_eq!(config.services.len(), 1);
+    fn services_and_rewrites_come_from_variables_which_give_way_to_a_command() {
+        for variables in [
+            [
+                ("DRAINIT_SERVICES", "nginx\n queue=php a ';'\n"),
+                ("DRAINIT_REWRITE", "HUP=none\n1=2"),
+            ],
+            [
+                ("DRAINIT_SERVICES", "nginx; queue=php a ';'"),
+                ("DRAINIT_REWRITE", "HUP=none; 1=2"),
+            ],
+        ] {
+            let config = resolve(&["nginx", "php"], &variables, Cli::default()).unwrap();
+            assert_eq!(config.services.len(), 2);
+            assert_eq!(config.services[1].command, ["php", "a", ";"]);
+            assert_eq!(config.rewrites.len(), 2);
+            let config = resolve(&["nginx", "php"], &variables, command(&["php"])).unwrap();
+            assert_eq!(config.services.len(), 1);
+        }
+        // A flag is one entry.
+        let flag = services(&["a=php; b=php"]);
+        assert!(message(resolve(&["php"], &[], flag)).contains("';'"));
     }
 }

@@ -27,6 +27,14 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Whether it ended because of this signal: killed by it, or with the code
+    /// that programs which handle it take for that, as a JVM does.
+    pub fn is_by(self, signal: Signal) -> bool {
+        self.code() == Self::Killed(signal).code()
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,20 +99,28 @@ pub fn code(record: &Record) -> u8 {
         [only] if !only.is_preset => only.status.map_or(0, Status::code),
         _ => services
             .iter()
-            .map(failed_with)
+            .map(|service| failed_with(service, record.requested_by()))
             .find(|code| *code != 0)
             .unwrap_or(0),
     }
 }
 
 /// The code of a service that was asked to stop, 0 if it ended as asked: a
-/// preset by itself or by a signal of ours, another one with 0 or by the stop
-/// signal, for which it needs no handler.
-fn failed_with(service: &ServiceRecord) -> u8 {
-    match service.status {
-        None => 0,
-        Some(Status::Exited(_)) if service.is_preset => 0,
-        Some(Status::Killed(signal)) if service.sent.contains(&signal) => 0,
-        Some(status) => status.code(),
-    }
+/// preset by itself, another one with 0, and each by a signal of ours, or by the
+/// runtime's own, which some send to all processes at once.
+fn failed_with(service: &ServiceRecord, requested_by: Option<Signal>) -> u8 {
+    let Some(status) = service.status else {
+        return 0;
+    };
+    let is_asked_preset = service.is_preset && !service.sent.is_empty();
+    let is_as_asked = match status {
+        Status::Exited(_) if service.is_preset => true,
+        // Apache ends its whole group by SIGTERM, the script around it too.
+        status if is_asked_preset && status.is_by(Signal::TERM) => true,
+        status => {
+            let mut ours = service.sent.iter().chain(&requested_by);
+            ours.any(|signal| status.is_by(*signal))
+        }
+    };
+    if is_as_asked { 0 } else { status.code() }
 }

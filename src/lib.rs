@@ -7,7 +7,8 @@
 //!  kernel                     shell (supervisor, sys)                     core (machine)
 //!  signals  -> signalfd(2) -> which signals?        StopRequested, … ---+
 //!  SIGCHLD  -> waitpid(-1) -> which children?       Exited, … ----------+
-//!  /proc, pidfds, ----------> what the core awaits? Listens, AskedGone, +--> record the fact, then decide
+//!  exec's pipe -------------> was it executed?      Executed, … --------+
+//!  /proc, pidfds, ----------> what the core awaits? Seen, AskedGone, ---+--> record the fact, then decide
 //!  sock_diag                                        Remains, Busy, …    |            |
 //!  deadline reached --------> nothing else?         Tick ---------------+            |
 //!  kill(2), spawn, exit <---- perform, then log  <--------------- Vec<Action> <------+
@@ -18,7 +19,8 @@
 //!   stopping is there, and specified by a trace in `machine/traces.rs`; all
 //!   its states are searched in `machine/explore.rs`.
 //! - [`supervisor`] is the shell around it: one thread, one sleep, one
-//!   deadline. It maps services to processes and decides nothing.
+//!   deadline. `members` maps services to processes, `look` asks the kernel, `act`
+//!   signals; none decides anything.
 //! - [`sys`] alone calls the kernel.
 //! - [`config`] turns what was typed ([`cli`]) and the environment into what is
 //!   to be done; [`preset`] is what is known about each program; [`mod@signal`]

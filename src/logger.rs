@@ -12,7 +12,7 @@ use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
 use crate::config::LogFormat;
-use crate::report::{Line, json_string};
+use crate::report::{Line, json_seconds, json_string};
 use crate::sys::stderr::Stderr;
 
 /// Who a record is about that is about no service.
@@ -42,7 +42,7 @@ pub fn init(format: LogFormat, level: LevelFilter, start: Instant) {
                     writeln!(
                         buffer,
                         "drainit: {}",
-                        Line::render(elapsed, record.target(), &what)
+                        Line::render(elapsed, &visible(record.target()), &visible(&what))
                     )
                 }
                 LogFormat::Json => {
@@ -53,9 +53,9 @@ pub fn init(format: LogFormat, level: LevelFilter, start: Instant) {
                     };
                     writeln!(
                         buffer,
-                        r#"{{"level":"{}","elapsed_s":{:.3},"source":{},"{key}":{value}}}"#,
+                        r#"{{"level":"{}","elapsed_s":{},"source":{},"{key}":{value}}}"#,
                         record.level().as_str().to_ascii_lowercase(),
-                        elapsed.as_secs_f64(),
+                        json_seconds(elapsed),
                         json_string(record.target()),
                     )
                 }
@@ -64,10 +64,33 @@ pub fn init(format: LogFormat, level: LevelFilter, start: Instant) {
         .init();
 }
 
+/// With a `?` for each control character, as ls(1) has it: a process may be
+/// called whatever it likes, and must not write lines of its own by that, or move
+/// the cursor.
+fn visible(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// Counts the log's time from here on.
 pub fn count_from(since_start: Duration) {
     ZERO.store(
         u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX),
         Ordering::Relaxed,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn control_characters_are_replaced_and_nothing_else() {
+        for (text, expected) in [
+            ("php-fpm", "php-fpm"),
+            ("a\nb\r\tc", "a?b??c"),
+            ("\u{1b}[2J\u{9b}ü\\ '", "?[2J?ü\\ '"),
+        ] {
+            assert_eq!(visible(text), expected);
+        }
+    }
 }

@@ -16,16 +16,22 @@
 //! What a service runs is a tree of processes: nginx itself, or a script that
 //! started it. The tree is drained in [`Layer`]s, and before each one the core
 //! has the shell look at what is left ([`Condition::Remains`]): web servers,
-//! then php-fpm's workers and its master, then the main process. When that has
-//! been reaped, what it left behind is drained in the same way. The *rest*,
-//! which belongs to no service (a daemon that a script left behind), is swept
-//! in the same way once every service has gone.
+//! then php-fpm's workers and its master, then the main process, with what it
+//! runs if it is a shell. When that has been reaped, what it left behind is
+//! drained in the same way. Nobody is asked twice, and what is started anew
+//! meanwhile is asked anew. The *rest*, which belongs to no service (a daemon that
+//! a script left behind), is swept in the same way once every service has gone.
+//!
+//! php-fpm's workers go in *rounds*, as their master replaces them. The round is
+//! the last one at whose beginning nobody was at php-fpm's sockets: who follows
+//! those that were asked then has nothing to do.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{Config, Readiness, StopAfter};
 use crate::exit::Status;
+use crate::preset::Kind;
 use crate::signal::Signal;
 
 #[cfg(test)]
@@ -103,15 +109,56 @@ pub enum Listens {
     Unknown,
 }
 
+/// What a look at a service shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sight {
+    /// Whether it listens.
+    pub listens: Listens,
+    /// What preset runs in it, if one does: a web server before php-fpm.
+    pub runs: Option<Kind>,
+}
+
 /// What is left of a scope, zombies left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
 pub struct Remains {
-    /// A web server.
+    /// Anything at all, asked or not; also where that can't be seen.
+    pub any: bool,
+    /// A web server that wasn't asked.
     pub web: bool,
-    /// A php-fpm.
-    pub fpm: bool,
-    /// Anything else.
+    /// A worker of a php-fpm, asked or not.
+    pub workers: bool,
+    /// A master of a php-fpm that wasn't asked.
+    pub masters: bool,
+    /// Anything else that wasn't asked.
     pub other: bool,
+    /// Who is at php-fpm's sockets.
+    pub attendance: Attendance,
+}
+
+impl Remains {
+    /// Nothing is left.
+    pub const NOTHING: Self = Self {
+        any: false,
+        web: false,
+        workers: false,
+        masters: false,
+        other: false,
+        attendance: Attendance::Nobody,
+    };
+}
+
+/// Who is at the listening sockets of a php-fpm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attendance {
+    /// Nobody: no worker has a request, unless it works on after the response.
+    Nobody,
+    /// Somebody is connected.
+    Connected,
+    /// Somebody waits to be accepted.
+    Queued,
+    /// The socket tables don't tell.
+    Unknown,
 }
 
 /// Why a php-fpm is not yet asked to stop whose web server isn't ours.
@@ -125,6 +172,8 @@ pub enum Busy {
     Clients(u16),
     /// Somebody still listens on this port.
     Listener(u16),
+    /// The socket tables can't be read.
+    Unknown,
 }
 
 /// How long the kernel still has to send what the services wrote.
@@ -155,19 +204,22 @@ pub enum Event {
     SpawnRefused(ServiceId),
     /// A service's program can't be executed.
     SpawnFailed(ServiceId),
+    /// A service's program was executed.
+    Executed(ServiceId),
     /// A service's main process was reaped.
     Exited(ServiceId, Status),
-    /// Whether a service listens ([`Condition::Listens`]).
-    Listens(ServiceId, Listens),
+    /// Whether a service listens, and what it is ([`Condition::Sight`]).
+    Seen(ServiceId, Sight),
     /// Those that the last [`Action::Ask`] of that scope asked have gone.
     AskedGone(Scope),
-    /// A scope's web servers have only such clients left as never sent a byte
-    /// ([`Condition::Silent`]).
+    /// Some of them have gone.
+    AskedFewer(Scope),
+    /// A scope's web servers have only such clients left as neither sent nor
+    /// were sent a byte ([`Condition::Silent`]).
     Silent(Scope),
     /// A service is still sent requests, or may be ([`Condition::Quiet`]).
     Busy(ServiceId, Busy),
-    /// php-fpm's workers may not be signalled: they run as another user, and we
-    /// lack `CAP_KILL`.
+    /// None of php-fpm's workers may be signalled: they run as another user.
     AskRefused(Scope),
     /// What is left of a scope ([`Condition::Remains`]).
     Remains(Scope, Remains),
@@ -192,8 +244,12 @@ pub enum Action {
     /// Take note: the stop that was asked for begins, with this delay. Where
     /// there is one, make the drain marker.
     BeginStop(Duration),
+    /// Take note: what listens serves on for so long; nothing does if zero.
+    BeginLameDuck(Duration),
     /// Take note: this service didn't become ready, and so all stops.
     StartFailed(ServiceId),
+    /// Take note: others still wait for this service to become ready.
+    StillStarting(ServiceId),
     /// Take note: this service counts as ready, though nothing shows it.
     PresumeReady(ServiceId),
     /// Take note: this service ended without having been asked to.
@@ -203,11 +259,18 @@ pub enum Action {
     AwaitQuiet(ServiceId),
     /// Take note: there is no more time for that.
     StopAwaitingQuiet(ServiceId),
-    /// Ask a layer of a scope to finish what it has and end.
+    /// Have the masters of an idle php-fpm start no new workers, where that can
+    /// be done without harm.
+    Hold(Scope),
+    /// Have them go on.
+    Release(Scope),
+    /// Ask those of a layer of a scope that weren't asked yet to finish what
+    /// they have and end. Masters that are held go on.
     Ask(Scope, Layer),
     /// End a scope's web servers by SIGTERM: nobody waits for an answer.
     Dismiss(Scope),
-    /// Make what is left of a scope end.
+    /// Make all that is left of a scope end. Who had SIGTERM gets no second one:
+    /// that often means "at once".
     Force(Scope, Force),
     /// Report, and exit.
     Exit,
@@ -216,11 +279,11 @@ pub enum Action {
 /// A fact to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
-    /// Whether a service listens. Answered by [`Event::Listens`]: while it
-    /// starts, once it does; at a stop, at once.
-    Listens(ServiceId),
+    /// Whether a service listens, and what it is. Answered by [`Event::Seen`]:
+    /// while it starts, once it listens; at a stop, at once.
+    Sight(ServiceId),
     /// That those whom the last [`Action::Ask`] of this scope asked have gone.
-    /// Answered by [`Event::AskedGone`].
+    /// Answered by [`Event::AskedGone`], or [`Event::AskedFewer`].
     AskedGone(Scope),
     /// That the clients of a scope's web servers are there, and silent: browsers
     /// that connected in advance, health checks by TCP. Answered by
@@ -236,8 +299,9 @@ pub enum Condition {
     Flushed,
 }
 
-/// A first round of php-fpm's workers that was over within this time found none
-/// of them busy: an idle worker is gone some ten milliseconds after QUIT.
+/// Where the sockets don't tell whether php-fpm is idle: a first round of its
+/// workers that was over within this time found none of them busy, as an idle one
+/// is gone some ten milliseconds after QUIT.
 const IDLE_ROUND: Duration = Duration::from_millis(100);
 
 /// How often that time doubles, round by round: where the machine is slow even
@@ -251,9 +315,12 @@ const SILENCE_HEEDED: Duration = Duration::from_secs(1);
 /// The least time that is left to a php-fpm that waited to be sent nothing.
 const QUIETED_AT_LEAST: Duration = Duration::from_secs(1);
 
-/// How long what a main process left behind has between SIGTERM and SIGKILL,
-/// and then until nobody waits for it any longer.
-const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long php-fpm's masters are held while none of the workers that were asked
+/// goes: meanwhile they empty no pipe, and a worker that has much to say waits.
+const HELD_AT_MOST: Duration = Duration::from_secs(1);
+
+/// How often it is said who waits for a service that isn't ready.
+const STILL_STARTING: Duration = Duration::from_secs(30);
 
 /// A second SIGINT within this time of the last step is the same key press,
 /// delivered twice (by the terminal and by the program that runs us).
@@ -269,13 +336,13 @@ const FLUSH_STALLED: Duration = Duration::from_secs(2);
 const RESPAWN_FIRST: Duration = Duration::from_millis(10);
 
 /// Refusals after which a start has failed: the waits between them have then
-/// added up to 41 s, more than the default start timeout.
+/// added up to 41 s.
 const RESPAWN_ATTEMPTS: u8 = 12;
 
 /// The core. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Machine {
-    config: Rc<Config>,
+    plan: Rc<Plan>,
     phase: Phase,
     /// `Some` from the moment that stopping began.
     stop: Option<Stop>,
@@ -284,6 +351,16 @@ pub struct Machine {
     rest: Drain,
     /// A web server of ours was drained: what php-fpm answered came from it.
     had_web: bool,
+}
+
+/// What never changes.
+#[derive(Debug)]
+struct Plan {
+    config: Rc<Config>,
+    /// By service: those that are after it.
+    followers: Vec<Vec<ServiceId>>,
+    /// By service: how long after the stop began it gets SIGTERM.
+    term_at: Vec<Duration>,
 }
 
 /// Phases only go forward.
@@ -309,6 +386,9 @@ struct Stop {
     since: Timestamp,
     /// When the lame duck ends.
     drain_at: Timestamp,
+    /// The delay that was asked for, until it is known whether anything listens:
+    /// till then nobody is asked.
+    unsaid: Option<Duration>,
     /// The runtime asked for it, and so it stops the others of a pod, too:
     /// nobody is at the keyboard, and nothing has broken.
     is_requested: bool,
@@ -324,6 +404,8 @@ struct Service {
     main: Main,
     /// How often its start was refused.
     refusals: u8,
+    /// A web server runs in it, or is to.
+    is_web: bool,
     /// `None` until it was looked for, at a stop.
     listens: Option<Listens>,
     drain: Drain,
@@ -337,19 +419,26 @@ enum Stage {
     /// Its start was refused and is tried again.
     Respawning { at: Timestamp },
     /// Started and not ready.
-    Starting {
-        /// Then it has failed, or, where nobody waits for it, is taken as is.
-        until: Timestamp,
-        /// It can't be looked into: at `until` it counts as ready, unless a
-        /// listening socket of its user shows that before.
-        unseen: bool,
-    },
+    Starting(Starting),
     /// Ready.
     Serving,
     /// Its turn has come.
     Draining,
     /// Its main process and all that it left behind are gone.
     Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Starting {
+    since: Timestamp,
+    /// Its program runs. An exec may take long: its file may be on a file system
+    /// that hangs.
+    is_executed: bool,
+    /// It can't be looked into: then it counts as ready, unless a listening
+    /// socket of its user shows that before.
+    presumed_at: Option<Timestamp>,
+    /// When it is said again who waits for it.
+    say_at: Timestamp,
 }
 
 /// What became of a service's main process.
@@ -373,6 +462,11 @@ struct Drain {
     term_at: Timestamp,
     /// How many rounds its workers were asked in.
     rounds: u8,
+    /// A php-fpm alone has waited to be sent nothing.
+    quieted: bool,
+    /// Presets ran in it: a supervisor that is its main process may start them
+    /// anew.
+    had_presets: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -386,34 +480,72 @@ enum Step {
         /// Then it is asked all the same.
         until: Timestamp,
     },
-    /// A layer was asked.
-    Asked {
-        layer: Layer,
-        /// For web servers: when silent clients are no longer waited for. For
-        /// workers: a round that is over by then found none busy. For what a
-        /// main process left behind: when SIGKILL follows, then when nobody
-        /// waits any longer.
-        until: Timestamp,
+    /// Requests wait at php-fpm's sockets: its workers take them first.
+    Queued,
+    /// [`Layer::Web`] was asked.
+    Web(Silence),
+    /// [`Layer::Workers`] was asked.
+    Workers {
+        round: Round,
+        /// Their masters are held, and go on by then.
+        held_until: Option<Timestamp>,
     },
-    /// The web servers were asked a while ago: silent clients don't keep them.
-    Lingering,
-    /// Only silent clients were left, and the web servers got SIGTERM.
+    /// [`Layer::Masters`] was asked.
+    Masters,
+    /// [`Layer::Main`] was asked, and what is left gets no further question.
+    Main,
+}
+
+/// How silent clients of a web server are treated that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Silence {
+    /// They are waited for: who has just connected is about to send.
+    Heeded { until: Timestamp },
+    /// They don't keep it.
+    Unheeded,
+    /// Only they were left, and it got SIGTERM.
     Dismissed,
+}
+
+/// What is known of php-fpm at the beginning of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Round {
+    /// Nobody was at its sockets: who follows those that were asked has nothing
+    /// to do, and this is the last round.
+    Idle,
+    /// Somebody was connected, and may have been followed by another.
+    Busy,
+    /// The sockets didn't tell: one that is over by then found none busy.
+    Unknown { idle_until: Timestamp },
 }
 
 impl Machine {
     /// A machine that starts the services with its first event.
     pub fn new(config: Rc<Config>) -> Self {
-        let service = Service {
+        let ids = || (0..config.services.len()).map(ServiceId);
+        let mut followers = vec![Vec::new(); config.services.len()];
+        for (id, service) in ids().zip(&config.services) {
+            for before in &service.after {
+                if let Some(followers) = followers.get_mut(before.0) {
+                    followers.push(id);
+                }
+            }
+        }
+        let services = config.services.iter().map(|service| Service {
             stage: Stage::Waiting,
             main: Main::Absent,
             refusals: 0,
+            is_web: service.is_web(),
             listens: None,
             drain: Drain::NOT_BEGUN,
-        };
+        });
         Self {
-            services: vec![service; config.services.len()],
-            config,
+            services: services.collect(),
+            plan: Rc::new(Plan {
+                followers,
+                term_at: config.term_at(),
+                config,
+            }),
             phase: Phase::Services,
             stop: None,
             rest: Drain::NOT_BEGUN,
@@ -441,22 +573,46 @@ impl Machine {
         self.phase == Phase::Over
     }
 
+    /// Whether signals for a service go to it: to a shell that is to become
+    /// nginx they would mean its end.
+    fn takes_signals(service: &Service) -> bool {
+        service.main == Main::Running
+            && match service.stage {
+                Stage::Serving | Stage::Draining => true,
+                Stage::Waiting | Stage::Respawning { .. } | Stage::Starting(_) | Stage::Gone => {
+                    false
+                }
+            }
+    }
+
     /// The facts that matter now.
     pub fn awaits(&self) -> Vec<Condition> {
         let mut conditions = Vec::new();
         for (id, service) in self.each() {
-            let unknown = match service.stage {
-                Stage::Starting { .. } if self.stop.is_none() => true,
-                Stage::Starting { .. } | Stage::Serving | Stage::Draining => {
+            let scope = Scope::Service(id);
+            let is_sought = match service.stage {
+                Stage::Starting(starting) if self.stop.is_none() => {
+                    starting.is_executed && self.is_to_listen(id)
+                }
+                Stage::Starting(_) | Stage::Serving | Stage::Draining => {
                     self.stop.is_some() && service.listens.is_none()
                 }
                 Stage::Waiting | Stage::Respawning { .. } | Stage::Gone => false,
             };
-            if unknown {
-                conditions.push(Condition::Listens(id));
+            if is_sought {
+                conditions.push(Condition::Sight(id));
             }
-            if service.stage == Stage::Draining {
-                conditions.extend(service.drain.awaits(Scope::Service(id), service.main));
+            match service.stage {
+                Stage::Draining => conditions.extend(service.drain.awaits(scope, service.main)),
+                // It has ended by itself: has what it left behind, too?
+                Stage::Starting(_) | Stage::Serving if service.main == Main::Reaped => {
+                    conditions.push(Condition::Remains(scope));
+                }
+                Stage::Waiting
+                | Stage::Respawning { .. }
+                | Stage::Starting(_)
+                | Stage::Serving
+                | Stage::Gone => {}
             }
         }
         match self.phase {
@@ -472,19 +628,23 @@ impl Machine {
         let Some(stop) = self.stop else {
             return self
                 .each()
-                .filter_map(|(_, service)| service.stage.until())
+                .filter_map(|(id, service)| match service.stage {
+                    Stage::Respawning { at } => Some(at),
+                    Stage::Starting(starting) => self.starting_deadline(id, starting),
+                    Stage::Waiting | Stage::Serving | Stage::Draining | Stage::Gone => None,
+                })
                 .min();
         };
         if self.phase == Phase::Over {
             return None;
         }
-        let kill_at = stop.since + self.config.kill_at();
-        let mut deadline = stop.since + self.config.exit_at();
+        let kill_at = stop.since + self.plan.config.kill_at();
+        let mut deadline = stop.since + self.plan.config.exit_at();
         for (id, service) in self.each() {
             let next = match service.stage {
                 Stage::Gone => None,
-                Stage::Draining => service.drain.deadline(service.main, kill_at),
-                _ if self.is_listening(id) && !self.is_held(id) => {
+                Stage::Draining => service.drain.deadline(kill_at),
+                _ if stop.unsaid.is_none() && self.is_listening(id) && !self.is_held(id) => {
                     Some(stop.drain_at.min(self.term_at(id, stop)))
                 }
                 _ => Some(self.term_at(id, stop)),
@@ -492,7 +652,7 @@ impl Machine {
             deadline = deadline.min(next.unwrap_or(deadline));
         }
         let next = match self.phase {
-            Phase::Sweeping => self.rest.deadline(Main::Reaped, kill_at),
+            Phase::Sweeping => self.rest.deadline(kill_at),
             Phase::Flushing { until } => Some(until),
             Phase::Services | Phase::Over => None,
         };
@@ -506,30 +666,54 @@ impl Machine {
             .map(|(index, service)| (ServiceId(index), service))
     }
 
+    fn is_to_listen(&self, id: ServiceId) -> bool {
+        let plan = self.plan.config.services.get(id.0);
+        plan.is_some_and(|plan| plan.ready == Readiness::Listen)
+    }
+
+    /// Those that are after this service.
+    fn followers(&self, id: ServiceId) -> impl Iterator<Item = (ServiceId, &Service)> {
+        let followers = self.plan.followers.get(id.0);
+        followers
+            .into_iter()
+            .flatten()
+            .filter_map(|id| Some((*id, self.services.get(id.0)?)))
+    }
+
     fn is_listening(&self, id: ServiceId) -> bool {
         self.services
             .get(id.0)
             .is_some_and(|service| service.listens != Some(Listens::No))
     }
 
-    /// Whether a service that is to go before this one is still there. Only
-    /// those that listen wait for each other: a queue worker holds nobody up.
+    /// Whether the order binds this service: it listens, or one that is after it
+    /// does. A queue worker at the end of the list waits for nobody and holds
+    /// nobody up; a log daemon at its head goes last.
+    fn is_bound(&self, id: ServiceId) -> bool {
+        self.is_listening(id) || self.followers(id).any(|(id, _)| self.is_listening(id))
+    }
+
+    /// Whether a service that is to go before this one is still there. Web
+    /// servers go first, wherever they stand: what else listens may be what they
+    /// proxy to. Otherwise those go first that are after this one.
     fn is_held(&self, id: ServiceId) -> bool {
-        self.is_listening(id)
-            && self
-                .config
-                .services
-                .iter()
-                .zip(self.each())
-                .any(|(plan, (other, service))| {
-                    plan.after.contains(&id)
-                        && service.stage != Stage::Gone
-                        && self.is_listening(other)
-                })
+        let is_web = self
+            .services
+            .get(id.0)
+            .is_some_and(|service| service.is_web);
+        let holds = |web: bool| {
+            move |(other, service): (ServiceId, &Service)| {
+                service.stage != Stage::Gone && service.is_web == web && self.is_bound(other)
+            }
+        };
+        if is_web {
+            return self.followers(id).any(holds(true));
+        }
+        self.is_bound(id) && (self.each().any(holds(true)) || self.followers(id).any(holds(false)))
     }
 
     fn term_at(&self, id: ServiceId, stop: Stop) -> Timestamp {
-        stop.since + self.config.term_at(id)
+        stop.since + self.plan.term_at.get(id.0).copied().unwrap_or_default()
     }
 
     /// The drain of a scope, and what became of the main process.
@@ -554,13 +738,14 @@ impl Machine {
                     .iter()
                     .all(|service| service.main != Main::Absent);
                 let delay = if up {
-                    self.config.delay
+                    self.plan.config.delay
                 } else {
                     Duration::ZERO
                 };
                 self.begin_stop(now, delay);
                 if let Some(stop) = &mut self.stop {
                     stop.is_requested = true;
+                    stop.unsaid = Some(delay);
                 }
                 actions.push(Action::BeginStop(delay));
             }
@@ -570,23 +755,33 @@ impl Machine {
             Event::ReopenRequested => self.tell(actions, Action::Reopen),
             Event::Signalled(signal) => {
                 // Also while it stops: a second signal may have its meaning.
-                let running = self
-                    .each()
-                    .filter(|(_, service)| service.main == Main::Running);
-                actions.extend(running.map(|(id, _)| Action::Forward(id, signal)));
+                let ready = self.each().filter(|(_, it)| Self::takes_signals(it));
+                actions.extend(ready.map(|(id, _)| Action::Forward(id, signal)));
             }
             Event::SpawnRefused(id) => self.record_refusal(now, id, actions),
             Event::SpawnFailed(id) => self.start_failed(now, id, actions),
+            Event::Executed(id) => self.record_executed(id),
             Event::Exited(id, _) => self.record_exit(now, id, actions),
-            Event::Listens(id, listens) => self.record_listens(now, id, listens),
+            Event::Seen(id, sight) => self.record_sight(now, id, sight),
             Event::AskedGone(scope) => self.record_asked_gone(now, scope, actions),
+            Event::AskedFewer(scope) => {
+                if let Some((drain, _)) = self.drain_mut(scope) {
+                    if let Step::Workers {
+                        held_until: Some(until),
+                        ..
+                    } = &mut drain.step
+                    {
+                        *until = now + HELD_AT_MOST;
+                    }
+                }
+            }
             Event::Silent(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
                     drain.dismiss(scope, actions);
                 }
             }
             Event::Busy(id, _) => {
-                let quiet_from = now + self.config.quiet;
+                let quiet_from = now + self.plan.config.quiet;
                 if let Some((drain, _)) = self.drain_mut(Scope::Service(id)) {
                     if let Step::Quieting { quiet_at, .. } = &mut drain.step {
                         *quiet_at = quiet_from;
@@ -595,14 +790,8 @@ impl Machine {
             }
             Event::AskRefused(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
-                    if matches!(
-                        drain.step,
-                        Step::Asked {
-                            layer: Layer::Workers,
-                            ..
-                        }
-                    ) {
-                        drain.ask(scope, Layer::Masters, now, actions);
+                    if let Step::Workers { .. } = drain.step {
+                        drain.ask(scope, Step::Masters, Layer::Masters, actions);
                     }
                 }
             }
@@ -628,6 +817,7 @@ impl Machine {
         self.stop = Some(Stop {
             since: now,
             drain_at: now + delay,
+            unsaid: None,
             is_requested: false,
             interrupted: None,
             hurried: None,
@@ -642,6 +832,9 @@ impl Machine {
     fn record_interrupt(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         if self.stop.is_none() {
             self.begin_stop(now, Duration::ZERO);
+            if let Some(stop) = &mut self.stop {
+                stop.unsaid = Some(Duration::ZERO);
+            }
             actions.push(Action::BeginStop(Duration::ZERO));
         }
         let Some(stop) = &mut self.stop else { return };
@@ -661,11 +854,11 @@ impl Machine {
         stop.interrupted = Some(now);
     }
 
-    /// Reload and reopen are for those that run and have not been
-    /// asked to stop: a reload would start new workers.
+    /// Reload and reopen are for those that are ready and have not been asked to
+    /// stop: a reload would start new workers.
     fn tell(&self, actions: &mut Vec<Action>, action: impl Fn(ServiceId) -> Action) {
         for (id, service) in self.each() {
-            if service.main == Main::Running && service.stage != Stage::Draining {
+            if Self::takes_signals(service) && service.stage != Stage::Draining {
                 actions.push(action(id));
             }
         }
@@ -699,6 +892,18 @@ impl Machine {
         }
     }
 
+    fn record_executed(&mut self, id: ServiceId) {
+        let is_to_listen = self.is_to_listen(id);
+        if let Some(service) = self.services.get_mut(id.0) {
+            if let Stage::Starting(starting) = &mut service.stage {
+                starting.is_executed = true;
+                if !is_to_listen {
+                    service.stage = Stage::Serving;
+                }
+            }
+        }
+    }
+
     fn record_exit(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
         let stopping = self.stop.is_some();
         let Some(service) = self.services.get_mut(id.0) else {
@@ -706,31 +911,33 @@ impl Machine {
         };
         service.main = Main::Reaped;
         // What it left behind is drained at its turn, each layer anew.
+        service.drain.release(Scope::Service(id), actions);
         service.drain.step = Step::Looking { asked: None };
         match service.stage {
-            Stage::Starting { .. } if !stopping => actions.push(Action::StartFailed(id)),
-            Stage::Starting { .. } | Stage::Serving => actions.push(Action::EndedUnasked(id)),
+            Stage::Starting(_) if !stopping => actions.push(Action::StartFailed(id)),
+            Stage::Starting(_) | Stage::Serving => {
+                actions.push(Action::EndedUnasked(id));
+                // What it left behind may listen, or not.
+                service.listens = None;
+            }
             Stage::Waiting | Stage::Respawning { .. } | Stage::Draining | Stage::Gone => {}
         }
         self.begin_stop(now, Duration::ZERO);
     }
 
-    fn record_listens(&mut self, now: Timestamp, id: ServiceId, listens: Listens) {
+    fn record_sight(&mut self, now: Timestamp, id: ServiceId, sight: Sight) {
         let stopping = self.stop.is_some();
         let Some(service) = self.services.get_mut(id.0) else {
             return;
         };
+        service.is_web |= sight.runs == Some(Kind::Web);
         if stopping {
-            service.listens = Some(listens);
-        } else if let Stage::Starting { until, .. } = service.stage {
-            match listens {
+            service.listens = Some(sight.listens);
+        } else if let Stage::Starting(starting) = &mut service.stage {
+            match sight.listens {
                 Listens::Yes => service.stage = Stage::Serving,
                 Listens::Unknown => {
-                    let until = until.min(now + READY_UNSEEN);
-                    service.stage = Stage::Starting {
-                        until,
-                        unseen: true,
-                    };
+                    starting.presumed_at.get_or_insert(now + READY_UNSEEN);
                 }
                 Listens::No => {}
             }
@@ -741,28 +948,25 @@ impl Machine {
         let Some((drain, _)) = self.drain_mut(scope) else {
             return;
         };
-        match drain.step {
-            Step::Asked {
-                layer: Layer::Workers,
-                until,
-            } => {
-                // A master replaces the workers that went; one that was busy
-                // may have been followed by another busy one.
-                let next = if now <= until {
-                    Layer::Masters
-                } else {
-                    Layer::Workers
+        let asked = match drain.step {
+            Step::Workers { round, .. } => {
+                // A master replaces the workers that went; one that was busy may
+                // have been followed by another busy one.
+                let is_last = match round {
+                    Round::Idle => true,
+                    Round::Busy => false,
+                    Round::Unknown { idle_until } => now <= idle_until,
                 };
-                drain.ask(scope, next, now, actions);
-            }
-            Step::Asked { layer, .. } => drain.step = Step::Looking { asked: Some(layer) },
-            Step::Lingering | Step::Dismissed => {
-                drain.step = Step::Looking {
-                    asked: Some(Layer::Web),
+                if is_last {
+                    return drain.ask(scope, Step::Masters, Layer::Masters, actions);
                 }
+                Layer::Workers
             }
-            Step::Looking { .. } | Step::Quieting { .. } => {}
-        }
+            Step::Web(_) => Layer::Web,
+            Step::Masters => Layer::Masters,
+            Step::Looking { .. } | Step::Quieting { .. } | Step::Queued | Step::Main => return,
+        };
+        drain.step = Step::Looking { asked: Some(asked) };
     }
 
     fn record_remains(
@@ -773,40 +977,77 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.had_web |= remains.web;
-        let quiet_at = self.quiets(scope).then_some(now + self.config.quiet);
+        let quiet_at = self.quiets(scope).then_some(now + self.plan.config.quiet);
+        if !remains.any {
+            return self.record_nothing_left(now, scope);
+        }
         let Some((drain, main)) = self.drain_mut(scope) else {
             return;
         };
-        if remains == Remains::default() {
-            // A main process that is a zombie will be reaped before long.
-            if main != Main::Running {
-                self.gone(scope, now);
+        drain.had_presets |= remains.web || remains.workers || remains.masters;
+        let asked = match drain.step {
+            Step::Looking { asked } => asked,
+            Step::Queued => Some(Layer::Web),
+            // A supervisor has started it anew.
+            Step::Main if remains.web => {
+                return actions.push(Action::Ask(scope, Layer::Web));
             }
-            return;
-        }
-        let Step::Looking { asked } = drain.step else {
-            return;
+            Step::Main if remains.masters => {
+                return actions.push(Action::Ask(scope, Layer::Masters));
+            }
+            Step::Main if main != Main::Running && remains.other => {
+                return actions.push(Action::Ask(scope, Layer::Main));
+            }
+            Step::Main
+            | Step::Quieting { .. }
+            | Step::Web(_)
+            | Step::Workers { .. }
+            | Step::Masters => return,
         };
         // Only forward: a script that starts a new nginx whenever one has gone
-        // would keep us at it for ever.
-        let layer = [
-            (Layer::Web, remains.web),
-            (Layer::Workers, remains.fpm),
-            (Layer::Main, true),
-        ]
-        .into_iter()
-        .find(|(layer, is_there)| *is_there && asked.is_none_or(|asked| asked < *layer));
-        let Some((layer, _)) = layer else { return };
-        if let (Layer::Workers, Some(quiet_at), Scope::Service(id)) = (layer, quiet_at, scope) {
-            let time = drain.term_at.since(now);
-            let until = now + time.saturating_sub(QUIETED_AT_LEAST.max(time / 4));
-            if now < until {
-                drain.step = Step::Quieting { quiet_at, until };
-                actions.push(Action::AwaitQuiet(id));
-                return;
+        // would keep us at it for ever. But workers in rounds.
+        let is_fpm_due = (remains.workers || remains.masters) && asked <= Some(Layer::Workers);
+        if remains.web && asked.is_none() {
+            let until = now + SILENCE_HEEDED;
+            let step = Step::Web(Silence::Heeded { until });
+            drain.ask(scope, step, Layer::Web, actions);
+        } else if is_fpm_due {
+            if let (Some(quiet_at), false, Scope::Service(id)) = (quiet_at, drain.quieted, scope) {
+                drain.quieted = true;
+                let time = drain.term_at.since(now);
+                let until = now + time.saturating_sub(QUIETED_AT_LEAST.max(time / 4));
+                if now < until {
+                    drain.step = Step::Quieting { quiet_at, until };
+                    return actions.push(Action::AwaitQuiet(id));
+                }
             }
+            drain.ask_fpm(scope, remains, now, actions);
+        } else if main == Main::Running || remains.other {
+            drain.ask(scope, Step::Main, Layer::Main, actions);
+        } else {
+            // All that is left was asked.
+            drain.step = Step::Main;
         }
-        drain.ask(scope, layer, now, actions);
+    }
+
+    fn record_nothing_left(&mut self, now: Timestamp, scope: Scope) {
+        match scope {
+            Scope::Service(id) => {
+                let stopping = self.stop.is_some();
+                if let Some(service) = self.services.get_mut(id.0) {
+                    // A main process that is a zombie will be reaped before long.
+                    if stopping && service.main != Main::Running {
+                        service.stage = Stage::Gone;
+                    }
+                }
+            }
+            Scope::Rest if self.phase == Phase::Sweeping => {
+                self.phase = Phase::Flushing {
+                    until: self.flush_until(now),
+                }
+            }
+            Scope::Rest => {}
+        }
     }
 
     /// Whether a php-fpm of that scope is to wait until it is sent nothing: its
@@ -823,28 +1064,13 @@ impl Machine {
             && self.is_listening(id)
             && !self.had_web
             && self.stop.is_some_and(|stop| stop.is_requested)
-            && self.config.stop_after != StopAfter::None
-    }
-
-    fn gone(&mut self, scope: Scope, now: Timestamp) {
-        match scope {
-            Scope::Service(id) => {
-                if let Some(service) = self.services.get_mut(id.0) {
-                    service.stage = Stage::Gone;
-                }
-            }
-            Scope::Rest => {
-                self.phase = Phase::Flushing {
-                    until: self.flush_until(now),
-                }
-            }
-        }
+            && self.plan.config.stop_after != StopAfter::None
     }
 
     /// When the flush is over if nothing is acknowledged from now on.
     fn flush_until(&self, now: Timestamp) -> Timestamp {
         let since = self.stop.map_or(now, |stop| stop.since);
-        (now + FLUSH_STALLED).min(since + self.config.last_term_at())
+        (now + FLUSH_STALLED).min(since + self.plan.config.last_term_at())
     }
 
     /// Orders what is due, in the order of a container's life.
@@ -852,25 +1078,25 @@ impl Machine {
         if self.stop.is_none() {
             self.start_what_may(now, actions);
         }
+        self.say_whether_anything_listens(actions);
         let Some(stop) = self.stop else { return };
         // Whatever goes may let others go, and several deadlines may have
         // passed at once, after a pause of the whole machine.
-        while self.drain_whose_turn_it_is(now, stop, actions)
-            || self.force_what_is_late(now, stop, actions)
-        {}
+        while self.drain_whose_turn_it_is(now, stop, actions) {}
+        self.force_what_is_late(now, stop, actions);
         let all_gone = self
             .services
             .iter()
             .all(|service| service.stage == Stage::Gone);
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
-            self.rest = self.new_drain(now, stop.since + self.config.last_term_at());
+            self.rest = self.new_drain(now, stop.since + self.plan.config.last_term_at());
         }
         let flushed = match self.phase {
             Phase::Flushing { until } => now >= until || stop.hurried.is_some(),
             Phase::Services | Phase::Sweeping | Phase::Over => false,
         };
-        let late = now >= stop.since + self.config.exit_at();
+        let late = now >= stop.since + self.plan.config.exit_at();
         if late {
             self.kill_what_is_there(actions);
         }
@@ -883,7 +1109,7 @@ impl Machine {
     /// A drain that begins now and is to be over by then.
     fn new_drain(&self, now: Timestamp, term_at: Timestamp) -> Drain {
         // Who is asked this late has little time, but some.
-        let late = term_at + self.config.margin() / 2;
+        let late = term_at + self.plan.config.margin() / 2;
         Drain {
             term_at: if now < term_at { term_at } else { late },
             ..Drain::NOT_BEGUN
@@ -904,48 +1130,109 @@ impl Machine {
     }
 
     fn start_what_may(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        let config = Rc::clone(&self.config);
-        for (index, plan) in config.services.iter().enumerate() {
+        for index in 0..self.services.len() {
             let id = ServiceId(index);
-            let may_start = plan.after.iter().all(|before| {
-                self.services
-                    .get(before.0)
-                    .is_some_and(|before| before.stage == Stage::Serving)
-            });
-            let Some(service) = self.services.get_mut(index) else {
-                continue;
+            let Some(service) = self.services.get(index) else {
+                return;
             };
             let spawn = match service.stage {
-                Stage::Waiting => may_start,
+                Stage::Waiting => self.may_start(id),
                 Stage::Respawning { at } => now >= at,
-                Stage::Starting { until, unseen } if now >= until => {
-                    let awaited = config
-                        .services
-                        .iter()
-                        .any(|other| other.after.contains(&id));
-                    if awaited && !unseen {
-                        actions.push(Action::StartFailed(id));
-                        return self.begin_stop(now, Duration::ZERO);
-                    }
-                    service.stage = Stage::Serving;
-                    if unseen {
-                        actions.push(Action::PresumeReady(id));
+                Stage::Starting(starting) => {
+                    if self.await_start(now, id, starting, actions) {
+                        return;
                     }
                     false
                 }
-                Stage::Starting { .. } | Stage::Serving | Stage::Draining | Stage::Gone => false,
+                Stage::Serving | Stage::Draining | Stage::Gone => false,
             };
-            if spawn {
+            if let (true, Some(service)) = (spawn, self.services.get_mut(index)) {
                 service.main = Main::Running;
-                service.stage = match plan.ready {
-                    Readiness::None => Stage::Serving,
-                    Readiness::Listen => Stage::Starting {
-                        until: now + plan.start_timeout,
-                        unseen: false,
-                    },
-                };
+                service.stage = Stage::Starting(Starting {
+                    since: now,
+                    is_executed: false,
+                    presumed_at: None,
+                    say_at: now + STILL_STARTING,
+                });
                 actions.push(Action::Spawn(id));
             }
+        }
+    }
+
+    fn may_start(&self, id: ServiceId) -> bool {
+        let plan = self.plan.config.services.get(id.0);
+        plan.is_some_and(|plan| {
+            plan.after.iter().all(|before| {
+                self.services
+                    .get(before.0)
+                    .is_some_and(|before| before.stage == Stage::Serving)
+            })
+        })
+    }
+
+    fn start_timeout_at(&self, id: ServiceId, since: Timestamp) -> Option<Timestamp> {
+        let timeout = self.plan.config.services.get(id.0)?.start_timeout?;
+        Some(since + timeout)
+    }
+
+    fn starting_deadline(&self, id: ServiceId, starting: Starting) -> Option<Timestamp> {
+        let is_awaited = self.followers(id).next().is_some();
+        let say_at = is_awaited.then_some(starting.say_at);
+        let timeout_at = self.start_timeout_at(id, starting.since);
+        [starting.presumed_at, say_at, timeout_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether the start failed, and so all stops.
+    fn await_start(
+        &mut self,
+        now: Timestamp,
+        id: ServiceId,
+        starting: Starting,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if self
+            .starting_deadline(id, starting)
+            .is_none_or(|at| now < at)
+        {
+            return false;
+        }
+        let timeout_at = self.start_timeout_at(id, starting.since);
+        let stage = if starting.presumed_at.is_some_and(|at| now >= at) {
+            actions.push(Action::PresumeReady(id));
+            Stage::Serving
+        } else if timeout_at.is_some_and(|at| now >= at) {
+            actions.push(Action::StartFailed(id));
+            self.begin_stop(now, Duration::ZERO);
+            return true;
+        } else {
+            actions.push(Action::StillStarting(id));
+            Stage::Starting(Starting {
+                say_at: now + STILL_STARTING,
+                ..starting
+            })
+        };
+        if let Some(service) = self.services.get_mut(id.0) {
+            service.stage = stage;
+        }
+        false
+    }
+
+    /// Once it is known of all services.
+    fn say_whether_anything_listens(&mut self, actions: &mut Vec<Action>) {
+        let mut there = self
+            .services
+            .iter()
+            .filter(|service| service.stage != Stage::Gone);
+        if there.clone().any(|service| service.listens.is_none()) {
+            return;
+        }
+        let listens = there.any(|service| service.listens != Some(Listens::No));
+        if let Some(delay) = self.stop.as_mut().and_then(|stop| stop.unsaid.take()) {
+            let delay = if listens { delay } else { Duration::ZERO };
+            actions.push(Action::BeginLameDuck(delay));
         }
     }
 
@@ -959,86 +1246,57 @@ impl Machine {
         let mut changed = false;
         for index in 0..self.services.len() {
             let id = ServiceId(index);
-            let term_at = self.term_at(id, stop);
-            let delay_is_over = now >= stop.drain_at || !self.is_listening(id);
-            let turn = now >= term_at || delay_is_over && !self.is_held(id);
-            let drain = self.new_drain(now, term_at);
-            let Some(service) = self.services.get_mut(index) else {
+            let Some(service) = self.services.get(index) else {
                 continue;
             };
-            if turn && matches!(service.stage, Stage::Starting { .. } | Stage::Serving) {
-                service.stage = Stage::Draining;
-                service.drain = drain;
-                changed = true;
-            }
-            if let Step::Quieting { quiet_at, until } = service.drain.step {
-                let is_over = now >= quiet_at || now >= until || !stop.is_requested;
-                if is_over && service.stage == Stage::Draining {
+            let term_at = self.term_at(id, stop);
+            match (service.stage, service.drain.step) {
+                (Stage::Starting(_) | Stage::Serving, _) => {
+                    let delay_is_over = now >= stop.drain_at || !self.is_listening(id);
+                    let is_free = stop.unsaid.is_none() && delay_is_over && !self.is_held(id);
+                    if now >= term_at || is_free {
+                        let drain = self.new_drain(now, term_at);
+                        if let Some(service) = self.services.get_mut(index) {
+                            service.stage = Stage::Draining;
+                            service.drain = drain;
+                            changed = true;
+                        }
+                    }
+                }
+                (Stage::Draining, Step::Quieting { quiet_at, until }) => {
+                    if now < quiet_at && now < until && stop.is_requested {
+                        continue;
+                    }
                     if now < quiet_at && stop.is_requested {
                         actions.push(Action::StopAwaitingQuiet(id));
                     }
-                    service.drain.term_at = drain.term_at;
-                    service
-                        .drain
-                        .ask(Scope::Service(id), Layer::Workers, now, actions);
-                    changed = true;
+                    let term_at = self.new_drain(now, term_at).term_at;
+                    if let Some(service) = self.services.get_mut(index) {
+                        service.drain.term_at = term_at;
+                        service.drain.step = Step::Looking { asked: None };
+                        changed = true;
+                    }
                 }
+                _ => {}
             }
         }
         changed
     }
 
-    /// Whether anything changed.
-    fn force_what_is_late(
-        &mut self,
-        now: Timestamp,
-        stop: Stop,
-        actions: &mut Vec<Action>,
-    ) -> bool {
+    fn force_what_is_late(&mut self, now: Timestamp, stop: Stop, actions: &mut Vec<Action>) {
         let time = Lateness {
             now,
-            kill_at: stop.since + self.config.kill_at(),
+            kill_at: stop.since + self.plan.config.kill_at(),
             hurried: stop.hurried,
         };
-        let mut changed = false;
-        for (index, (service, plan)) in self
-            .services
-            .iter_mut()
-            .zip(&self.config.services)
-            .enumerate()
-        {
-            if service.stage != Stage::Draining {
-                continue;
+        for (index, service) in self.services.iter_mut().enumerate() {
+            if service.stage == Stage::Draining {
+                let scope = Scope::Service(ServiceId(index));
+                service.drain.force(scope, time, actions);
             }
-            let scope = Scope::Service(ServiceId(index));
-            let by_term = service.main != Main::Running || plan.stop == Signal::TERM;
-            let before = service.drain;
-            service
-                .drain
-                .force(scope, by_term, service.main, time, actions);
-            if service.drain.is_given_up(service.main, now) {
-                service.stage = Stage::Gone;
-            }
-            changed |= service.drain != before || service.stage == Stage::Gone;
         }
         if self.phase == Phase::Sweeping {
-            self.rest
-                .force(Scope::Rest, true, Main::Reaped, time, actions);
-            if self.rest.is_given_up(Main::Reaped, now) {
-                self.gone(Scope::Rest, now);
-            }
-        }
-        changed
-    }
-}
-
-impl Stage {
-    /// When a start is due to be tried again, or given up.
-    fn until(self) -> Option<Timestamp> {
-        match self {
-            Self::Respawning { at } => Some(at),
-            Self::Starting { until, .. } => Some(until),
-            Self::Waiting | Self::Serving | Self::Draining | Self::Gone => None,
+            self.rest.force(Scope::Rest, time, actions);
         }
     }
 }
@@ -1057,157 +1315,154 @@ impl Drain {
         force: None,
         term_at: Timestamp(Duration::ZERO),
         rounds: 0,
+        quieted: false,
+        had_presets: false,
     };
 
     fn awaits(&self, scope: Scope, main: Main) -> Vec<Condition> {
         match self.step {
             // It is our child: its exit is an event of its own.
-            Step::Asked {
-                layer: Layer::Main, ..
-            } if main == Main::Running => vec![],
-            Step::Asked {
-                layer: Layer::Main, ..
-            }
-            | Step::Looking { .. } => vec![Condition::Remains(scope)],
+            Step::Main if main == Main::Running && !self.had_presets => vec![],
+            Step::Main | Step::Looking { .. } | Step::Queued => vec![Condition::Remains(scope)],
             Step::Quieting { .. } => match scope {
                 Scope::Service(id) => vec![Condition::Quiet(id)],
                 Scope::Rest => vec![],
             },
-            Step::Lingering => {
+            Step::Web(Silence::Unheeded) => {
                 vec![Condition::AskedGone(scope), Condition::Silent(scope)]
             }
-            Step::Asked { .. } | Step::Dismissed => vec![Condition::AskedGone(scope)],
+            Step::Web(_) | Step::Workers { .. } | Step::Masters => {
+                vec![Condition::AskedGone(scope)]
+            }
         }
     }
 
-    fn ask(&mut self, scope: Scope, layer: Layer, now: Timestamp, actions: &mut Vec<Action>) {
-        let until = match layer {
-            Layer::Workers => {
-                let idle = IDLE_ROUND * (1 << self.rounds);
-                self.rounds = IDLE_ROUND_DOUBLINGS.min(self.rounds + 1);
-                now + idle
-            }
-            Layer::Main => now + LEFTOVER_TIMEOUT,
-            Layer::Web => now + SILENCE_HEEDED,
-            Layer::Masters => now,
-        };
-        self.step = Step::Asked { layer, until };
+    fn ask(&mut self, scope: Scope, step: Step, layer: Layer, actions: &mut Vec<Action>) {
+        self.step = step;
         actions.push(Action::Ask(scope, layer));
     }
 
-    fn deadline(&self, main: Main, kill_at: Timestamp) -> Option<Timestamp> {
+    /// Asks php-fpm's workers that are there now. Where it is idle its masters are
+    /// held: they would start as many new ones, only to end them.
+    fn ask_fpm(
+        &mut self,
+        scope: Scope,
+        remains: Remains,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let (round, held_until) = match remains.attendance {
+            Attendance::Queued => {
+                self.step = Step::Queued;
+                return;
+            }
+            _ if !remains.workers => {
+                return self.ask(scope, Step::Masters, Layer::Masters, actions);
+            }
+            // Who was told to end at once is not to be stopped.
+            Attendance::Nobody if self.force.is_some() => (Round::Idle, None),
+            Attendance::Nobody => (Round::Idle, Some(now + HELD_AT_MOST)),
+            Attendance::Connected => (Round::Busy, None),
+            Attendance::Unknown => {
+                let idle_until = now + IDLE_ROUND * (1 << self.rounds);
+                self.rounds = IDLE_ROUND_DOUBLINGS.min(self.rounds + 1);
+                (Round::Unknown { idle_until }, None)
+            }
+        };
+        if held_until.is_some() {
+            actions.push(Action::Hold(scope));
+        }
+        let step = Step::Workers { round, held_until };
+        self.ask(scope, step, Layer::Workers, actions);
+    }
+
+    fn deadline(&self, kill_at: Timestamp) -> Option<Timestamp> {
         let force_at = match self.force {
             // Nobody was asked: first the question that is open.
-            _ if self.step == Self::NOT_BEGUN.step => None,
+            _ if self.is_to_be_looked_at() => None,
             None => Some(self.term_at.min(kill_at)),
             Some(Force::Term) => Some(kill_at),
             Some(Force::Kill) => None,
         };
         let step_until = match self.step {
             Step::Quieting { quiet_at, until } => Some(quiet_at.min(until)),
-            _ => self.leftover_until(main).or(self.heeds_silence_until()),
+            Step::Web(Silence::Heeded { until }) => Some(until),
+            Step::Workers { held_until, .. } => held_until,
+            Step::Looking { .. }
+            | Step::Queued
+            | Step::Web(Silence::Unheeded | Silence::Dismissed)
+            | Step::Masters
+            | Step::Main => None,
         };
         force_at.into_iter().chain(step_until).min()
     }
 
-    /// When silent clients are no longer waited for.
-    fn heeds_silence_until(&self) -> Option<Timestamp> {
-        match self.step {
-            Step::Asked {
-                layer: Layer::Web,
-                until,
-            } => Some(until),
-            Step::Asked { .. }
-            | Step::Looking { .. }
-            | Step::Quieting { .. }
-            | Step::Lingering
-            | Step::Dismissed => None,
+    /// Nobody was asked since it began, or since the main process was reaped.
+    fn is_to_be_looked_at(&self) -> bool {
+        self.step == Step::Looking { asked: None }
+    }
+
+    /// Lets masters go on that are held.
+    fn release(&mut self, scope: Scope, actions: &mut Vec<Action>) {
+        if let Step::Workers { held_until, .. } = &mut self.step {
+            if held_until.take().is_some() {
+                actions.push(Action::Release(scope));
+            }
         }
     }
 
     /// SIGTERM where it cuts nothing.
     fn dismiss(&mut self, scope: Scope, actions: &mut Vec<Action>) {
-        if self.step == Step::Lingering && self.force.is_none() {
-            self.step = Step::Dismissed;
+        if self.step == Step::Web(Silence::Unheeded) && self.force.is_none() {
+            self.step = Step::Web(Silence::Dismissed);
             actions.push(Action::Dismiss(scope));
         }
     }
 
-    /// When what a main process left behind, and was asked to end, has had its
-    /// time.
-    fn leftover_until(&self, main: Main) -> Option<Timestamp> {
+    fn force(&mut self, scope: Scope, time: Lateness, actions: &mut Vec<Action>) {
+        if self.is_to_be_looked_at() {
+            return;
+        }
         match self.step {
-            Step::Asked {
-                layer: Layer::Main,
-                until,
-            } if main != Main::Running => Some(until),
-            Step::Asked { .. }
-            | Step::Looking { .. }
+            Step::Web(Silence::Heeded { until }) if time.now >= until => {
+                self.step = Step::Web(Silence::Unheeded);
+            }
+            Step::Workers {
+                held_until: Some(until),
+                ..
+            } if time.now >= until => self.release(scope, actions),
+            Step::Looking { .. }
             | Step::Quieting { .. }
-            | Step::Lingering
-            | Step::Dismissed => None,
+            | Step::Queued
+            | Step::Web(_)
+            | Step::Workers { .. }
+            | Step::Masters
+            | Step::Main => {}
+        }
+        if self.force.is_none() && (time.now >= self.term_at || time.hurried.is_some()) {
+            self.force_by(scope, Force::Term, actions);
+        }
+        let kill = time.now >= time.kill_at || time.hurried == Some(Force::Kill);
+        if kill && self.force != Some(Force::Kill) {
+            self.force_by(scope, Force::Kill, actions);
         }
     }
 
-    /// `by_term`: the last layer is asked by SIGTERM, which isn't repeated: a
-    /// second one often means "at once".
-    fn force(
-        &mut self,
-        scope: Scope,
-        by_term: bool,
-        main: Main,
-        time: Lateness,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.step == Self::NOT_BEGUN.step {
-            return;
+    fn force_by(&mut self, scope: Scope, force: Force, actions: &mut Vec<Action>) {
+        self.force = Some(force);
+        // Whom it is sent to goes on, too.
+        if let Step::Workers { held_until, .. } = &mut self.step {
+            *held_until = None;
         }
-        if self
-            .heeds_silence_until()
-            .is_some_and(|until| time.now >= until)
-        {
-            self.step = Step::Lingering;
-        }
-        let was_asked_by_term = by_term
-            && matches!(
-                self.step,
-                Step::Asked {
-                    layer: Layer::Main,
-                    ..
-                }
-            );
-        if self.force.is_none() && (time.now >= self.term_at || time.hurried.is_some()) {
-            self.force = Some(Force::Term);
-            if !was_asked_by_term {
-                actions.push(Action::Force(scope, Force::Term));
-            }
-        }
-        let had_its_time = self
-            .leftover_until(main)
-            .is_some_and(|until| time.now >= until);
-        let kill = time.now >= time.kill_at || time.hurried == Some(Force::Kill) || had_its_time;
-        if kill && self.force != Some(Force::Kill) {
-            self.force = Some(Force::Kill);
-            if let Step::Asked { until, .. } = &mut self.step {
-                *until = time.now + LEFTOVER_TIMEOUT;
-            }
-            actions.push(Action::Force(scope, Force::Kill));
-        }
+        actions.push(Action::Force(scope, force));
     }
 
     /// SIGKILL, after SIGTERM, unless it was sent.
     fn end(&mut self, scope: Scope, actions: &mut Vec<Action>) {
         for force in [Force::Term, Force::Kill] {
             if self.force < Some(force) {
-                self.force = Some(force);
-                actions.push(Action::Force(scope, force));
+                self.force_by(scope, force, actions);
             }
         }
-    }
-
-    /// Whether even SIGKILL didn't end what a main process left behind.
-    fn is_given_up(&self, main: Main, now: Timestamp) -> bool {
-        self.force == Some(Force::Kill)
-            && self.leftover_until(main).is_some_and(|until| now >= until)
     }
 }

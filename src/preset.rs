@@ -7,7 +7,7 @@ use crate::signal::Signal;
 
 /// Which kind of program a preset is; it decides at which turn of a drain the
 /// program is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Talks to clients: drains first.
     Web,
@@ -23,6 +23,8 @@ pub struct Preset {
     /// Its names in `/proc/PID/comm`, whole: `nginx-prometheus-exporter` is no
     /// nginx, and would die of QUIT.
     comms: &'static [&'static str],
+    /// How the title begins that it writes to `/proc/PID/cmdline`.
+    titles: &'static [&'static str],
     /// When it drains.
     pub kind: Kind,
     /// The words behind the program where its NAME alone is given; `None`
@@ -56,6 +58,12 @@ static NGINX: Preset = Preset {
         "angie-debug",
         "tengine",
     ],
+    titles: &[
+        "nginx: master process",
+        "nginx: worker process",
+        "angie: master process",
+        "angie: worker process",
+    ],
     kind: Kind::Web,
     // The NGINX variable keeps it in the foreground.
     arguments: Some(&[]),
@@ -67,8 +75,9 @@ static NGINX: Preset = Preset {
 /// php-fpm(8). It has no handler for HUP, and USR2 cuts requests at
 /// `process_control_timeout = 0`, the default.
 static PHP_FPM: Preset = Preset {
-    names: &["php-fpm"],
-    comms: &["php-fpm"],
+    names: &["php-fpm", "php5-fpm"],
+    comms: &["php-fpm", "php5-fpm"],
+    titles: &["php-fpm: master process", "php-fpm: pool"],
     kind: Kind::Fpm,
     arguments: Some(&["-F"]),
     stop: Signal::QUIT,
@@ -76,10 +85,25 @@ static PHP_FPM: Preset = Preset {
     reopen: Some(Signal::USR1),
 };
 
+/// SUSE names the file by its way to serve: `httpd-prefork`.
 /// <https://httpd.apache.org/docs/2.4/stopping.html>
 static APACHE: Preset = Preset {
-    names: &["apache2", "httpd"],
-    comms: &["apache2", "httpd"],
+    names: &[
+        "apache",
+        "apache2",
+        "httpd",
+        "httpd-prefork",
+        "httpd-worker",
+        "httpd-event",
+    ],
+    comms: &[
+        "apache2",
+        "httpd",
+        "httpd-prefork",
+        "httpd-worker",
+        "httpd-event",
+    ],
+    titles: &[],
     kind: Kind::Web,
     arguments: None,
     stop: Signal::WINCH,
@@ -90,23 +114,61 @@ static APACHE: Preset = Preset {
 static PRESETS: [&Preset; 3] = [&NGINX, &PHP_FPM, &APACHE];
 
 impl Preset {
-    /// By a service's NAME or a command's base name. Distributions put the
-    /// version behind php-fpm's name: `php-fpm8.4`, `php-fpm84`.
+    /// By a service's NAME or a command's base name: what it is to be run as.
+    /// Distributions put the version behind php-fpm's name: `php-fpm8.4`,
+    /// `php-fpm84`.
     pub fn by_name(name: &str) -> Option<&'static Self> {
         Self::find(name, |preset| preset.names)
     }
 
-    /// By `/proc/PID/comm`.
+    /// By `/proc/PID/comm`, without its line end: what a process calls itself.
     pub fn by_comm(comm: &str) -> Option<&'static Self> {
         Self::find(comm, |preset| preset.comms)
     }
 
+    /// By `/proc/PID/cmdline`, whatever its file is called: a package may have
+    /// wrapped it under another name. nginx and php-fpm put a title in the place
+    /// of their first word.
+    pub fn by_title(cmdline: &[u8]) -> Option<&'static Self> {
+        PRESETS.into_iter().find(|preset| {
+            let mut titles = preset.titles.iter();
+            titles.any(|title| cmdline.starts_with(title.as_bytes()))
+        })
+    }
+
     fn find(name: &str, names: fn(&Self) -> &'static [&'static str]) -> Option<&'static Self> {
-        let versioned = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         PRESETS.into_iter().find(|preset| {
             names(preset).contains(&name)
-                || preset.kind == Kind::Fpm && names(preset).contains(&versioned)
+                || preset.kind == Kind::Fpm && php_fpm_rank(name).is_some()
         })
+    }
+
+    /// The signal in which it is handed a signal on that came to us, and a remark;
+    /// or why it gets none, if that is worth saying. `is_lone` if it is the only
+    /// thing that runs, and so may replace itself.
+    pub fn handed_on(
+        &self,
+        signal: Signal,
+        is_lone: bool,
+    ) -> Result<(Signal, &'static str), &'static str> {
+        match signal {
+            Signal::HUP => self.reload.map(|signal| (signal, "")).ok_or(
+                "not reloaded: SIGHUP would end it; SIGUSR2 reloads it, and cuts its requests \
+                 where process_control_timeout is 0",
+            ),
+            Signal::USR1 => self
+                .reopen
+                .map(|signal| (signal, ""))
+                .ok_or("has no signal for what SIGUSR1 asks"),
+            Signal::USR2 if self.kind == Kind::Fpm => Ok((
+                signal,
+                ": it reloads, and cuts its requests where process_control_timeout is 0",
+            )),
+            Signal::USR2 if self.is_nginx() && is_lone => Ok((signal, "")),
+            Signal::USR2 => Err("gets no SIGUSR2: who follows it would be nobody's"),
+            Signal::WINCH => Err("gets no SIGWINCH, which would end its workers"),
+            _ => Err(""),
+        }
     }
 
     /// Whether it is nginx or one of its descendants: they read the marker and
@@ -119,6 +181,40 @@ impl Preset {
     pub fn is_apache(&self) -> bool {
         self == &APACHE
     }
+}
+
+/// The variables that, set and empty, keep a program of this name in the
+/// foreground whatever its configuration says: it takes them for those by which
+/// it hands its sockets to its successor. angie reads its own since 1.10.
+/// <https://nginx.org/en/docs/control.html#upgrade>
+pub fn foreground_variables(name: &str) -> &'static [&'static str] {
+    match Preset::by_name(name) {
+        Some(preset) if preset.is_nginx() && name.starts_with("angie") => &["NGINX", "ANGIE"],
+        Some(preset) if preset.is_nginx() => &["NGINX"],
+        _ => &[],
+    }
+}
+
+/// Shells pass no signal on: they die of it, or wait for their child.
+const SHELLS: [&str; 8] = ["sh", "bash", "rbash", "dash", "ash", "ksh", "mksh", "zsh"];
+
+/// Whether a process is a shell, by `/proc/PID/comm` or `/proc/PID/cmdline`: of
+/// a script the one is its file's name and the other begins with the shell that
+/// runs it, of a shell that is called otherwise the first still tells.
+pub fn is_shell(comm: &str, cmdline: &[u8]) -> bool {
+    let mut words = cmdline.split(|byte| *byte == 0);
+    let mut base_name = || {
+        let word = words.next()?;
+        let name = word.rsplit(|byte| *byte == b'/').next()?;
+        // A login shell.
+        std::str::from_utf8(name.strip_prefix(b"-").unwrap_or(name)).ok()
+    };
+    let is_shell = |name: &str| SHELLS.contains(&name);
+    is_shell(comm)
+        || match base_name() {
+            Some("busybox") => base_name().is_some_and(is_shell),
+            first => first.is_some_and(is_shell),
+        }
 }
 
 /// Whether this command of an nginx says itself whether it goes to the
@@ -201,10 +297,22 @@ mod tests {
         for comm in ["php-fpm", "php-fpm8.4", "php-fpm84", "php-fpm7"] {
             assert_eq!(Preset::by_comm(comm), Some(&PHP_FPM), "{comm}");
         }
-        assert_eq!(Preset::by_comm("apache2"), Some(&APACHE));
+        assert_eq!(Preset::by_comm("php5-fpm"), Some(&PHP_FPM));
+        for comm in ["apache2", "httpd", "httpd-prefork", "httpd-worker"] {
+            assert_eq!(Preset::by_comm(comm), Some(&APACHE), "{comm}");
+        }
         for comm in [
             "nginx-prometheu",
             "php-fpm_exporte",
+            ".php-fpm-wrappe",
+            "php-fpm.",
+            "php-fpm-8",
+            "php-fpm8.4.",
+            "php5-fpm8",
+            "httpd-exporter",
+            "apache2ctl",
+            "apache",
+            "freenginx",
             "php",
             "bash",
             "nginx2",
@@ -212,6 +320,96 @@ mod tests {
             "8.4",
         ] {
             assert_eq!(Preset::by_comm(comm), None, "{comm}");
+        }
+    }
+
+    #[test]
+    fn a_name_says_what_to_run_also_where_no_process_is_called_so() {
+        for (name, expected) in [
+            ("nginx", &NGINX),
+            ("freenginx", &NGINX),
+            ("php-fpm7.4", &PHP_FPM),
+            ("php5-fpm", &PHP_FPM),
+            ("apache", &APACHE),
+            ("httpd-event", &APACHE),
+        ] {
+            assert_eq!(Preset::by_name(name), Some(expected), "{name}");
+        }
+        for name in ["nginx-prometheus-exporter", "apache2ctl", "httpd.conf", ""] {
+            assert_eq!(Preset::by_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_title_tells_what_a_process_has_become() {
+        for (cmdline, expected) in [
+            (
+                &b"nginx: master process /usr/sbin/nginx -g daemon off;\0\0"[..],
+                &NGINX,
+            ),
+            (b"nginx: worker process is shutting down\0", &NGINX),
+            (b"angie: master process v1.10.0 #1 [angie]\0", &NGINX),
+            (b"angie: worker process #1\0", &NGINX),
+            (
+                b"php-fpm: master process (/etc/php/8.2/fpm/php-fpm.conf)\0\0",
+                &PHP_FPM,
+            ),
+            (b"php-fpm: pool www\0\0", &PHP_FPM),
+        ] {
+            assert_eq!(Preset::by_title(cmdline), Some(expected));
+        }
+        for cmdline in [
+            &b"grep\0nginx: master process\0"[..],
+            b"sh\0-c\0php-fpm: pool www\0",
+            b"nginx\0-g\0daemon off;\0",
+            b"nginx-prometheus-exporter\0",
+            b"/usr/sbin/php-fpm\0-F\0",
+            b" nginx: master process",
+            b"",
+        ] {
+            assert_eq!(Preset::by_title(cmdline), None);
+        }
+    }
+
+    #[test]
+    fn a_shell_is_one_also_as_the_interpreter_of_a_script() {
+        for (comm, cmdline) in [
+            ("sh", &b"sh\0-c\0php-fpm -D; nginx\0"[..]),
+            ("start.sh", b"/bin/bash\0./start.sh\0"),
+            ("nginx", b"/bin/sh\0/usr/local/bin/nginx\0"),
+            ("bash", b"-bash\0"),
+            ("bash", b"web\0-c\0nginx\0"),
+            ("bash", b""),
+            ("start.sh", b"/bin/busybox\0sh\0/start.sh\0"),
+            ("busybox", b"busybox\0ash\0"),
+            ("ksh", b"ksh\0"),
+        ] {
+            assert!(is_shell(comm, cmdline), "{comm}");
+        }
+        for (comm, cmdline) in [
+            ("nginx", &b"nginx: master process nginx\0"[..]),
+            ("httpd", b"/bin/busybox\0httpd\0-f\0"),
+            ("busybox", b"busybox\0"),
+            ("python3", b"python3\0/bin/sh\0"),
+            ("start.sh", b"/usr/bin/perl\0/start.sh\0"),
+            ("sshd", b"/usr/sbin/sshd\0-D\0"),
+            ("bash-completion", b"./bash-completion\0"),
+            ("", b""),
+        ] {
+            assert!(!is_shell(comm, cmdline), "{comm}");
+        }
+    }
+
+    #[test]
+    fn only_angie_has_a_variable_of_its_own() {
+        for (name, variables) in [
+            ("angie", &["NGINX", "ANGIE"][..]),
+            ("angie-debug", &["NGINX", "ANGIE"]),
+            ("openresty", &["NGINX"]),
+            ("angiectl", &[]),
+            ("php-fpm", &[]),
+        ] {
+            assert_eq!(foreground_variables(name), variables, "{name}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, LogFormat};
 use crate::exit::{self, Failure, Status};
-use crate::machine::{Action, Busy, Event, Force, Layer, Scope, ServiceId, Timestamp};
+use crate::machine::{Action, Busy, Event, Force, Layer, Listens, Scope, ServiceId, Timestamp};
 use crate::signal::Signal;
 
 /// What happened, as far as the exit code and the report need it.
@@ -15,7 +15,7 @@ use crate::signal::Signal;
 pub struct Record {
     /// By [`ServiceId`].
     pub services: Vec<ServiceRecord>,
-    /// What was forced upon presets that a script left behind.
+    /// What was forced upon processes that belong to no service.
     pub rest_forced: Option<Force>,
     /// How the first service ended that had not been asked to.
     pub first_unasked: Option<Status>,
@@ -49,12 +49,44 @@ pub struct ServiceRecord {
     /// The signals that we sent its processes to stop them.
     pub sent: Vec<Signal>,
     started: bool,
+    /// How often its start was refused.
+    refusals: u32,
+    /// When it was started last.
+    started_at: Timestamp,
+    /// What kept it until it was forced.
+    held_up: Option<HeldUp>,
     /// Since when it waited to be sent nothing.
     waited_from: Option<Timestamp>,
     /// What it waited for last.
     busy: Option<Busy>,
     asked_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
+}
+
+/// What keeps a service that was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldUp {
+    /// So many connections of clients. Nothing was received or sent on any of
+    /// them for so long.
+    Clients(usize, Duration),
+    /// It ignores that signal.
+    Ignores(Signal),
+}
+
+impl std::fmt::Display for HeldUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clients(1, silent) => {
+                write!(f, "1 connection left, silent for {}", seconds(*silent))
+            }
+            Self::Clients(count, silent) => write!(
+                f,
+                "{count} connections left, all silent for {}",
+                seconds(*silent)
+            ),
+            Self::Ignores(signal) => write!(f, "it ignores {signal}"),
+        }
+    }
 }
 
 /// One line of the timeline: who it is about, and what happened.
@@ -76,7 +108,7 @@ impl Line {
 
     /// As it is printed, so many seconds after the start or the stop request.
     pub fn render(elapsed: Duration, who: &str, what: &str) -> String {
-        format!("{:>5.1} s  {who:<9} {what}", elapsed.as_secs_f64())
+        format!("{:>7}  {who:<9} {what}", seconds(elapsed))
     }
 }
 
@@ -91,6 +123,9 @@ impl Record {
             forced: None,
             sent: Vec::new(),
             started: false,
+            refusals: 0,
+            started_at: Timestamp::default(),
+            held_up: None,
             waited_from: None,
             busy: None,
             asked_at: None,
@@ -107,6 +142,11 @@ impl Record {
             since: None,
             drained_from: None,
         }
+    }
+
+    /// What asked us to stop, if anybody did.
+    pub fn requested_by(&self) -> Option<Signal> {
+        self.requested_by
     }
 
     fn name(&self, id: ServiceId) -> String {
@@ -147,7 +187,19 @@ impl Record {
                 service.ended_at = Some(now);
                 Some(self.line(Scope::Service(id), status.to_string()))
             }
-            Event::Remains(Scope::Service(id), remains) if remains.web || remains.fpm => {
+            // A name is a claim: what listens shows what it is.
+            Event::Seen(id, sight) => {
+                let service = self.services.get_mut(id.0)?;
+                if sight.runs.is_some() {
+                    service.is_preset = true;
+                } else if sight.listens == Listens::Yes {
+                    service.is_preset = false;
+                }
+                None
+            }
+            Event::Remains(Scope::Service(id), remains)
+                if remains.web || remains.workers || remains.masters =>
+            {
                 self.services.get_mut(id.0)?.is_preset = true;
                 None
             }
@@ -157,18 +209,25 @@ impl Record {
             }
             Event::AskRefused(scope) => Some(self.line(
                 scope,
-                "its workers may not be signalled, for want of CAP_KILL: only the master is asked, \
-                 and it may not be able to end them either",
+                "its workers may not be signalled: only the master is asked, and it may not be \
+                 able to end them either",
             )),
-            Event::SpawnRefused(id) | Event::SpawnFailed(id) => {
+            Event::SpawnRefused(id) => {
+                let service = self.services.get_mut(id.0)?;
+                service.started = false;
+                service.refusals += 1;
+                None
+            }
+            Event::SpawnFailed(id) => {
                 self.services.get_mut(id.0)?.started = false;
                 None
             }
             Event::ReloadRequested
             | Event::ReopenRequested
             | Event::Signalled(_)
-            | Event::Listens(..)
+            | Event::Executed(_)
             | Event::AskedGone(_)
+            | Event::AskedFewer(_)
             | Event::Silent(_)
             | Event::Remains(..)
             | Event::Unsent(_)
@@ -209,14 +268,18 @@ impl Record {
                     Busy::Workers => "its workers still get requests".to_owned(),
                     Busy::Clients(port) => format!("clients are still connected to port {port}"),
                     Busy::Listener(port) => format!("somebody still listens on port {port}"),
+                    Busy::Unknown => "the socket tables can't be read".to_owned(),
                 };
                 Some(self.line(
                     Scope::Service(id),
                     format!("{what}: no time is left to wait for the end of that"),
                 ))
             }
-            Action::BeginStop(delay) => {
+            Action::BeginStop(_) => {
                 self.since = Some(now);
+                None
+            }
+            Action::BeginLameDuck(delay) => {
                 let what = if delay.is_zero() {
                     "draining, without a delay".to_owned()
                 } else {
@@ -227,55 +290,67 @@ impl Record {
                     what,
                 })
             }
-            Action::Force(scope, force) => {
-                let (forced, may_count) = match scope {
-                    Scope::Service(id) => {
-                        let service = self.services.get_mut(id.0)?;
-                        let runs = service.status.is_none();
-                        (&mut service.forced, runs)
-                    }
-                    Scope::Rest => (&mut self.rest_forced, false),
-                };
-                // SIGKILL to what an ended service left behind cuts nothing
-                // that was being drained.
-                if force == Force::Term || may_count || forced.is_some() {
-                    *forced = Some(force);
-                }
-                None
-            }
-            Action::StartFailed(id) => {
-                self.since.get_or_insert(now);
-                let service = self.services.get_mut(id.0)?;
-                service.start_failed.get_or_insert(Failure::NotReady);
-                let what = match (service.start_failed, service.status) {
-                    (Some(Failure::NotReady), Some(_)) => "ended before it was ready; stopping",
-                    (Some(Failure::NotReady), None) => "was not ready in time; stopping",
-                    _ => "can't be started; stopping",
-                };
+            Action::StartFailed(id) => self.start_has_failed(now, id),
+            Action::StillStarting(id) => {
+                let after = now.since(self.services.get(id.0)?.started_at);
+                let what = format!("not ready after {}: others wait for it", seconds(after));
                 Some(self.line(Scope::Service(id), what))
             }
             Action::EndedUnasked(id) => {
+                let is_stopping = self.since.is_some();
                 self.since.get_or_insert(now);
-                let service = self.services.get_mut(id.0)?;
-                if self.first_unasked.is_none() {
+                let requested_by = self.requested_by;
+                let service = self.services.get(id.0)?;
+                // Some runtimes signal all processes of a container at once.
+                let by_the_request = requested_by
+                    .is_some_and(|signal| service.status.is_some_and(|it| it.is_by(signal)));
+                if self.first_unasked.is_none() && !by_the_request {
                     self.first_unasked = service.status;
                 }
-                (self.services.len() > 1).then(|| self.line(Scope::Service(id), "ended unasked"))
+                let what = if is_stopping {
+                    "ended by itself"
+                } else {
+                    "ended unasked"
+                };
+                (is_stopping || self.services.len() > 1)
+                    .then(|| self.line(Scope::Service(id), what))
             }
             Action::Dismiss(scope) => Some(self.line(
                 scope,
                 "<- SIGTERM: only clients that never sent a byte are left",
             )),
             Action::Spawn(id) => {
-                self.services.get_mut(id.0)?.started = true;
+                let service = self.services.get_mut(id.0)?;
+                service.started = true;
+                service.started_at = now;
                 None
             }
-            Action::Reload(_)
+            Action::Hold(_)
+            | Action::Release(_)
+            | Action::Force(..)
+            | Action::Reload(_)
             | Action::Reopen(_)
             | Action::Forward(..)
             | Action::PresumeReady(_)
             | Action::Exit => None,
         }
+    }
+
+    fn start_has_failed(&mut self, now: Timestamp, id: ServiceId) -> Option<Line> {
+        self.since.get_or_insert(now);
+        let service = self.services.get_mut(id.0)?;
+        let after = seconds(now.since(service.started_at));
+        let what = match (service.start_failed, service.status) {
+            (None, Some(_)) => format!("ended after {after}, before it was ready"),
+            (None, None) if service.started => format!("was not ready after {after}"),
+            (None, None) => format!(
+                "was refused {} times: no process or memory is to be had",
+                service.refusals
+            ),
+            (Some(_), _) => "can't be started".to_owned(),
+        };
+        service.start_failed.get_or_insert(Failure::NotReady);
+        Some(self.line(Scope::Service(id), format!("{what}; stopping")))
     }
 
     /// Takes note of why a service's program can't be executed.
@@ -293,6 +368,25 @@ impl Record {
                     service.sent.push(signal);
                 }
             }
+        }
+    }
+
+    /// Takes note that a scope was forced: somebody was really signalled.
+    pub fn forced(&mut self, scope: Scope, force: Force, held_up: Option<HeldUp>) {
+        let is_requested = self.requested_by.is_some();
+        let (forced, counts) = match scope {
+            Scope::Service(id) => {
+                let Some(service) = self.services.get_mut(id.0) else {
+                    return;
+                };
+                service.held_up = service.held_up.or(held_up);
+                (&mut service.forced, service.status.is_none())
+            }
+            Scope::Rest => (&mut self.rest_forced, false),
+        };
+        // A command that ends by itself has its own status, whatever it left behind.
+        if counts || is_requested {
+            *forced = Some(force);
         }
     }
 
@@ -351,15 +445,31 @@ impl Record {
             "; {orphans} orphans reaped; exit {}",
             exit::code(self)
         );
-        let forced = self.services.iter().any(|service| service.forced.is_some());
-        let forced = forced || self.rest_forced.is_some();
-        if forced && self.interrupts > 1 {
+        let forced: Vec<&ServiceRecord> = self
+            .services
+            .iter()
+            .filter(|service| service.forced.is_some())
+            .collect();
+        if forced.is_empty() && self.rest_forced.is_none() {
+            return text;
+        }
+        if self.interrupts > 1 {
             text.push_str("; hurried by SIGINT");
-        } else if forced {
+            return text;
+        }
+        text.push_str("; out of time");
+        for service in &forced {
+            if let Some(held_up) = service.held_up {
+                let _ = write!(text, ", {}: {held_up}", service.name);
+            }
+        }
+        let would_time_help =
+            |service: &&ServiceRecord| !matches!(service.held_up, Some(HeldUp::Ignores(_)));
+        if self.rest_forced.is_some() || forced.iter().any(would_time_help) {
             let _ = write!(
                 text,
-                "; out of time: the grace period is taken to be {}: raise the runtime's and \
-                 DRAINIT_GRACE_PERIOD with it",
+                "; the grace period is taken to be {}: if requests were cut, raise the runtime's \
+                 and DRAINIT_GRACE_PERIOD with it",
                 seconds(config.grace_period)
             );
         }
@@ -367,12 +477,8 @@ impl Record {
     }
 
     fn json(&self, now: Timestamp) -> String {
-        let number = |length: Option<Duration>| {
-            length.map_or_else(
-                || "null".to_owned(),
-                |length| format!("{:.3}", length.as_secs_f64()),
-            )
-        };
+        let number =
+            |length: Option<Duration>| length.map_or_else(|| "null".to_owned(), json_seconds);
         let services: Vec<String> = self
             .services
             .iter()
@@ -422,26 +528,50 @@ impl ServiceRecord {
     }
 }
 
-/// What is said where a layer was asked by that signal.
-pub fn asked(layer: Layer, signal: Signal) -> String {
-    match layer {
-        Layer::Web | Layer::Main => format!("<- {signal}"),
-        Layer::Workers => format!("workers <- {signal}"),
-        Layer::Masters => format!("master <- {signal}"),
+/// Whom a signal went to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The processes of that layer.
+    Layer(Layer),
+    /// What a main process runs that passes nothing on: a shell.
+    Below,
+    /// What a main process left behind.
+    Leftovers,
+}
+
+/// What is said where processes were asked by that signal.
+pub fn asked(whom: Whom, signal: Signal) -> String {
+    match whom {
+        Whom::Layer(Layer::Web | Layer::Main) => format!("<- {signal}"),
+        Whom::Layer(Layer::Workers) => format!("workers <- {signal}"),
+        Whom::Layer(Layer::Masters) => format!("master <- {signal}"),
+        Whom::Below => format!("what it runs <- {signal}"),
+        Whom::Leftovers => format!("what it left behind <- {signal}"),
     }
 }
 
-/// What is said where a scope was forced.
-pub fn forced(force: Force) -> String {
-    match force {
-        Force::Term => "<- SIGTERM, forced".to_owned(),
-        Force::Kill => "<- SIGKILL, forced".to_owned(),
+/// What is said where a scope was forced, and what kept it until then.
+pub fn forced(force: Force, held_up: Option<HeldUp>) -> String {
+    let signal = match force {
+        Force::Term => Signal::TERM,
+        Force::Kill => Signal::KILL,
+    };
+    match held_up {
+        Some(held_up) => format!("<- {signal}, forced: {held_up}"),
+        None => format!("<- {signal}, forced"),
     }
 }
 
 /// `5s` is written `5.0 s`.
 fn seconds(length: Duration) -> String {
-    format!("{:.1} s", length.as_secs_f64())
+    // In integers: floating point numbers would add 20 kB to the binary.
+    let tenths = (length.as_millis() + 50) / 100;
+    format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+/// `5s` is written `5.000`.
+pub fn json_seconds(length: Duration) -> String {
+    format!("{}.{:03}", length.as_secs(), length.subsec_millis())
 }
 
 /// A string as JSON has it.

@@ -63,10 +63,14 @@ impl Signal {
     pub const KILL: Self = Self(libc::SIGKILL);
     /// SIGUSR1: reopen the log files.
     pub const USR1: Self = Self(libc::SIGUSR1);
+    /// SIGUSR2: php-fpm reloads at it.
+    pub const USR2: Self = Self(libc::SIGUSR2);
     /// SIGTERM.
     pub const TERM: Self = Self(libc::SIGTERM);
     /// SIGCHLD: a child changed its state.
     pub const CHLD: Self = Self(libc::SIGCHLD);
+    /// SIGSTOP.
+    pub const STOP: Self = Self(libc::SIGSTOP);
     /// SIGCONT: go on after SIGSTOP.
     pub const CONT: Self = Self(libc::SIGCONT);
     /// SIGWINCH: what apache takes as "finish, then stop".
@@ -149,8 +153,8 @@ pub struct Surroundings {
     pub interrupt_stops: bool,
     /// There is one command, and it is no preset: as with tini, SIGINT is its.
     pub plain_command: bool,
-    /// An apache runs and there is no terminal: SIGWINCH is the stop signal of
-    /// its images. With a terminal it tells of a resize.
+    /// An apache runs, and no terminal has changed its size: SIGWINCH is the stop
+    /// signal of its images.
     pub winch_stops: bool,
 }
 

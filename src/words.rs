@@ -1,5 +1,5 @@
 //! A command line in one string, split into words as a shell would, without a
-//! shell. What only a shell could carry out is refused rather than taken
+//! shell, and several of them in one variable. What only a shell could carry out is refused rather than taken
 //! literally, which is why no splitting library serves: none tells what was
 //! quoted.
 
@@ -40,6 +40,35 @@ pub(crate) fn split(line: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
+/// The entries of a variable that holds several: one a line, or with a `;`
+/// between them, as a Dockerfile's ENV has no line ends. A quoted `;` belongs
+/// to its entry; a line end always separates.
+pub(crate) fn entries(text: &str) -> Vec<&str> {
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let mut start = 0;
+        let mut quote = None;
+        let mut bytes = line.bytes().enumerate();
+        while let Some((at, byte)) = bytes.next() {
+            match (quote, byte) {
+                (None, b';') => {
+                    entries.extend(line.get(start..at));
+                    start = at + 1;
+                }
+                (None, b'\'' | b'"') => quote = Some(byte),
+                (None | Some(b'"'), b'\\') => {
+                    bytes.next();
+                }
+                (Some(open), _) if open == byte => quote = None,
+                _ => {}
+            }
+        }
+        entries.extend(line.get(start..));
+    }
+    let trimmed = entries.into_iter().map(str::trim);
+    trimmed.filter(|entry| !entry.is_empty()).collect()
+}
+
 fn double_quoted(chars: &mut std::str::Chars, word: &mut String) -> Result<(), String> {
     loop {
         match chars.next() {
@@ -63,7 +92,7 @@ fn needs_shell(c: char) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{entries, split};
 
     #[test]
     fn words_are_split_as_a_shell_splits_them() {
@@ -80,6 +109,24 @@ mod tests {
             (r#""a\b""#, vec![r"a\b"]),
         ] {
             assert_eq!(split(line).unwrap(), words, "{line}");
+        }
+    }
+
+    #[test]
+    fn entries_are_separated_by_line_ends_and_by_unquoted_semicolons() {
+        for (text, expected) in [
+            ("", vec![]),
+            (" ;\n; ", vec![]),
+            (" a=b c ;d\n\n e;", vec!["a=b c", "d", "e"]),
+            ("q=sh -c 'a; b';c", vec!["q=sh -c 'a; b'", "c"]),
+            (r#"q=sh -c "a \"; b";c"#, vec![r#"q=sh -c "a \"; b""#, "c"]),
+            (r"q=a \; b;c", vec![r"q=a \; b", "c"]),
+            (r"q='a\';c", vec![r"q='a\'", "c"]),
+            (r#"q='";';c"#, vec![r#"q='";'"#, "c"]),
+            ("q='a\nb;c", vec!["q='a", "b", "c"]),
+            ("ü;ß", vec!["ü", "ß"]),
+        ] {
+            assert_eq!(entries(text), expected, "{text}");
         }
     }
 

@@ -62,6 +62,14 @@ fn bad_arguments_are_refused_in_one_line() {
             &["--grace-period", "'long'"],
         ),
         (
+            &["--start-timeout", "never", "true"],
+            &["--start-timeout", "'never'"],
+        ),
+        (
+            &["--start-timeout", "0s", "true"],
+            &["--start-timeout", "'0s'", "no limit"],
+        ),
+        (
             &["--stop-signal", "TREM", "true"],
             &["--stop-signal", "'TREM'"],
         ),
@@ -98,7 +106,7 @@ fn bad_services_are_refused_in_one_line() {
         ),
         (
             &["--service", "a=true", "echo", "hi"],
-            &["--service", "echo hi"],
+            &["--service", "echo hi", "DRAINIT_SERVICES"],
         ),
         (
             &[
@@ -178,6 +186,7 @@ fn bad_variables_are_refused_by_their_names() {
     for (name, value, part) in [
         ("DRAINIT_DELAY", "soon", "'soon'"),
         ("DRAINIT_GRACE_PERIOD", "0", "100ms"),
+        ("DRAINIT_START_TIMEOUT", "soon", "'soon'"),
         ("DRAINIT_STOP_SIGNAL", "TREM", "'TREM'"),
         ("DRAINIT_REWRITE", "HUP=TERM\nUSR1", "'USR1'"),
         ("DRAINIT_MARKER", "here", "'here'"),
@@ -212,6 +221,21 @@ fn a_value_with_a_line_end_makes_no_second_line() {
     }
 }
 
+/// A name is what a file is called, and that may be anything.
+#[test]
+fn a_name_with_a_line_end_writes_no_line_of_its_own() {
+    let scratch = Scratch::new();
+    let script = scratch.program("a\n\u{1b}[2Jdrainit:   0.0 s  b", "#!/bin/sh\nexit 3\n");
+    for format in ["text", "json"] {
+        let (code, _, stderr) = run(drainit([&script]).env("DRAINIT_LOG_FORMAT", format));
+        assert_eq!(code, 3, "{stderr}");
+        let is_ours = |line: &str| line.starts_with(['d', '{']);
+        assert!(stderr.lines().all(is_ours), "{stderr}");
+        assert!(!stderr.contains('\u{1b}'), "{stderr:?}");
+        assert!(stderr.contains("[2Jdrainit"), "{stderr}");
+    }
+}
+
 #[test]
 fn a_flag_wins_over_its_variable_and_an_empty_one_is_unset() {
     let mut command = drainit(["--delay", "1", "true"]);
@@ -226,6 +250,7 @@ fn a_flag_wins_over_its_variable_and_an_empty_one_is_unset() {
     for name in [
         "DRAINIT_DELAY",
         "DRAINIT_GRACE_PERIOD",
+        "DRAINIT_START_TIMEOUT",
         "DRAINIT_STOP_SIGNAL",
         "DRAINIT_REWRITE",
         "DRAINIT_MARKER",
@@ -262,6 +287,14 @@ fn services_may_come_from_the_environment_and_flags_win() {
     assert_eq!(code, 4, "{stderr}");
     assert!(stdout.contains("b\n"), "{stdout}");
     assert!(stderr.contains("a         started"), "{stderr}");
+    // As a Dockerfile's ENV has it, which has no line ends.
+    let in_one_line = "a=sh -c 'echo a; sleep 9'; b=sh -c 'echo b; exit 4'";
+    let (code, stdout, _) = run(drainit::<&str>([]).env("DRAINIT_SERVICES", in_one_line));
+    assert_eq!(code, 4);
+    assert!(stdout.contains("a\n") && stdout.contains("b\n"), "{stdout}");
+    // docker run IMAGE COMMAND
+    let (code, stdout, _) = run(drainit(["echo", "c"]).env("DRAINIT_SERVICES", variable));
+    assert_eq!((code, stdout.as_str()), (0, "c\n"));
     let mut command = drainit(["--service", "c=sh -c 'exit 5'"]);
     let (code, stdout, _) = run(command.env("DRAINIT_SERVICES", variable));
     assert_eq!((code, stdout.as_str()), (5, ""));

@@ -12,17 +12,15 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd as _;
-use std::process::Stdio;
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use containers::{
-    Container, PATIENCE, Pages, Piece, ROOT, SLOW_BODY, Upstream, assert_order, binary,
-    binary_image, build, built, collect, command, docker, example, new_name, request, stop,
-    stop_under_load, stop_within, wait_for,
+    Container, PATIENCE, Pages, ROOT, SLOW_BODY, Terminal, Upstream, assert_order, binary,
+    binary_image, build, built, command, docker, example, request, stop, stop_under_load,
+    stop_within,
 };
 
 /// The image of that stage of `tests/docker/Dockerfile`.
@@ -269,44 +267,28 @@ fn a_restarted_container_serves_again() {
 
 #[test]
 fn a_shell_on_a_terminal_is_usable() {
-    let container = Container { name: new_name() };
-    let line = format!(
-        "docker run -it --rm --name {} {} bash --norc",
-        container.name,
-        stage("web")
-    );
-    // It makes the terminal, and returns the exit code.
-    let mut script = command("script", &["-qec", &line, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut keys = script.stdin.take().unwrap();
-    let screen = Arc::new((Mutex::default(), Condvar::new()));
-    collect(script.stdout.take().unwrap(), Piece::Any, &screen);
-    let mut type_in = |text: &str| keys.write_all(text.as_bytes()).unwrap();
-
-    wait_for(&screen, "# ");
+    let mut terminal = Terminal::start(&[], &stage("web"), &["bash", "--norc"]);
+    terminal.wait_for("# ");
     // The sums show that the shell has done it: what is typed is shown, too.
-    type_in("read -p $((1000 + 1)) word\n");
-    wait_for(&screen, "1001");
-    type_in("something\n");
-    type_in("echo $((1000 + 2)) $word\n");
-    wait_for(&screen, "1002 something");
-    type_in("sleep 1000\n");
+    terminal.press("read -p $((1000 + 1)) word\n");
+    terminal.wait_for("1001");
+    terminal.press("something\n");
+    terminal.press("echo $((1000 + 2)) $word\n");
+    terminal.wait_for("1002 something");
+    terminal.press("sleep 1000\n");
     let start = Instant::now();
-    while !docker(&["top", &container.name]).contains("sleep 1000") {
+    while !docker(&["top", &terminal.container.name]).contains("sleep 1000") {
         assert!(start.elapsed() < PATIENCE, "no sleep runs");
         thread::sleep(Duration::from_millis(20));
     }
-    type_in("\x03");
-    type_in("echo $((1000 + 3)) status $?\n");
-    wait_for(&screen, "1003 status 130");
-    type_in("exit 7\n");
-    let status = script.wait().unwrap();
-    let screen = screen.0.lock().unwrap().clone();
+    terminal.press("\x03");
+    terminal.press("echo $((1000 + 3)) status $?\n");
+    terminal.wait_for("1003 status 130");
+    terminal.press("exit 7\n");
+    let exit_code = terminal.exit_code();
+    let screen = terminal.text();
     assert!(!screen.contains("job control"), "{screen}");
-    assert_eq!(status.code(), Some(7), "{screen}");
+    assert_eq!(exit_code, Some(7), "{screen}");
 }
 
 #[test]

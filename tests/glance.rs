@@ -1,12 +1,12 @@
-//! `sys::tree::Glance`, in a process that has no other children.
+//! `sys::proc::Glance`, in a process that has no other children.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use drainit::sys::proc::Glance;
 use drainit::sys::process::Pid;
-use drainit::sys::tree::Glance;
 
 #[test]
 fn a_glance_sees_whether_a_child_is_alone_and_what_it_has_become() {

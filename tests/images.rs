@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use containers::{
     Container, Log, PATIENCE, Pages, ROOT, Stopped, Upstream, assert_order, build, built, docker,
-    example, example_on_trixie, request, stop_all_under_load,
+    example, example_on_trixie, get, request, stop_all_under_load, wait_until,
 };
 
 /// All that may run here with less than Docker's defaults.
@@ -273,6 +273,59 @@ fn an_upgraded_image_with_its_inherited_stop_signal() {
 #[test]
 fn an_upgraded_image_by_term() {
     stops_the_upgraded(&["--stop-signal=SIGTERM"], "SIGTERM");
+}
+
+// --- who is told by Docker ----------------------------------------------------
+
+/// Whether the health check of an image, done once in a container, is passed.
+fn passes_the_check(container: &Container) -> bool {
+    let words = container.inspect("{{range .Config.Healthcheck.Test}}{{println .}}{{end}}");
+    let (how, words) = words.split_once('\n').unwrap();
+    assert_eq!(how, "CMD");
+    let arguments = [
+        &["exec", &container.name],
+        &words.lines().collect::<Vec<_>>()[..],
+    ]
+    .concat();
+    let output = containers::command("docker", &arguments).output().unwrap();
+    output.status.success()
+}
+
+#[track_caller]
+fn assert_health_says_whether_to_send(image: &str, port: u16) {
+    let idle = Container::start(&["--entrypoint=sleep"], image, &["600"]);
+    assert!(!passes_the_check(&idle), "nobody listens");
+    drop(idle);
+
+    // Much longer than a check takes on a busy machine.
+    let options = ["--env=DRAINIT_DELAY=40s", "--env=DRAINIT_GRACE_PERIOD=80s"];
+    let container = Container::start(&options, image, &[]);
+    let is = |status: &str| container.inspect("{{.State.Health.Status}}") == status;
+    wait_until("it is healthy", || is("healthy"));
+    let log = container.log();
+    docker(&["kill", "--signal=TERM", &container.name]);
+    wait_until("it is unhealthy", || is("unhealthy"));
+    let answer = get(container.address(port), "/");
+    assert!(
+        answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 ")),
+        "it serves no more: {}",
+        container.printed()
+    );
+    assert!(!log.has("<- SIGQUIT"), "{}", container.printed());
+    assert!(!passes_the_check(&container), "it drains");
+}
+
+/// Traefik's provider, and others that Docker tells of nothing else.
+#[test]
+fn the_health_status_tells_of_a_start_and_of_a_stop() {
+    for (image, port) in [
+        (example("nginx-php-fpm"), 80),
+        (rootless(), 8080),
+        (example("nginx"), 80),
+        (upgrade(), 80),
+    ] {
+        assert_health_says_whether_to_send(&image, port);
+    }
 }
 
 #[test]

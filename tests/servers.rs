@@ -11,6 +11,8 @@
     reason = "a test may panic"
 )]
 
+#[path = "common/dispositions.rs"]
+mod dispositions;
 #[path = "servers/http.rs"]
 mod http;
 #[path = "servers/run.rs"]
@@ -326,7 +328,7 @@ fn a_wrong_configuration_stops_what_was_started() {
             "php-fpm ready",
             "nginx started",
             "nginx exited 1",
-            "nginx ended before it was ready; stopping",
+            "nginx ended after",
             "php-fpm workers <- SIGQUIT",
             "php-fpm exited 0",
         ])
@@ -340,7 +342,7 @@ fn a_wrong_configuration_stops_what_was_started() {
         .code(1)
         .in_order(&[
             "php-fpm exited 78",
-            "php-fpm ended before it was ready; stopping",
+            "php-fpm ended after",
             "report ",
         ])
         .without("nginx started");
@@ -668,33 +670,6 @@ fn all_may_run_as_another_user() {
         .start();
     drainit.wait_for("nginx ready");
     slow_requests_survive(&site, drainit, 4);
-}
-
-/// Root without `CAP_KILL` may not signal www-data's workers, and php-fpm's
-/// master may not either: it waits for them for ever. No request is lost, but
-/// php-fpm has to be killed.
-#[test]
-fn without_the_right_to_signal_workers_the_master_is_asked() {
-    let site = Site::new(&Setup::default());
-    let without_kill = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"];
-    let drainit = site
-        .drainit()
-        .below(&[AS_PID_1, &without_kill].concat())
-        .grace_period("4s")
-        .start();
-    drainit.wait_for("nginx ready");
-    let slow = site.ask_slowly(2);
-    drainit.stop();
-    site.upstream.release();
-    slow.are_whole();
-    drainit.exit().code(137).in_order(&[
-        "nginx exited 0",
-        "php-fpm its workers may not be signalled, for want of CAP_KILL",
-        "php-fpm master <- SIGQUIT",
-        "php-fpm <- SIGTERM, forced",
-        "php-fpm <- SIGKILL, forced",
-        "php-fpm killed by SIGKILL",
-    ]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use log::LevelFilter;
 
 use super::*;
 use crate::config::{LogFormat, Marker, Platform, ServiceConfig, StopAfter};
+use crate::preset::Preset;
 
 /// What distinguishes services to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +47,18 @@ pub(super) fn service(
         stop,
         stop_is_given: false,
         after,
-        outlived_by: 0,
         ready,
-        start_timeout: Duration::from_secs(30),
-        in_foreground_by_variable: false,
+        start_timeout: None,
+        variables: &[],
+        names_preset: false,
     }
 }
 
 pub(super) fn config(
-    mut services: Vec<ServiceConfig>,
+    services: Vec<ServiceConfig>,
     delay: Duration,
     grace_period: Duration,
 ) -> Rc<Config> {
-    crate::config::count_outliving(&mut services);
     Rc::new(Config {
         services,
         delay,
@@ -70,11 +70,13 @@ pub(super) fn config(
         marker: Marker::Default,
         log_format: LogFormat::Text,
         log_level: LevelFilter::Off,
+        notes: Vec::new(),
     })
 }
 
 /// What the explorer remembers of a scope, to judge orders by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
 struct Seen {
     /// The layer asked last, of those asked while the main process ran, and
     /// then of those asked since it was reaped.
@@ -84,6 +86,8 @@ struct Seen {
     /// Whether anything was asked.
     asked: bool,
     termed: bool,
+    /// Whether its php-fpm masters are stopped.
+    held: bool,
 }
 
 impl From<bool> for Timestamp {
@@ -117,7 +121,13 @@ impl World {
                 Order::Chain => (0..index).map(ServiceId).collect(),
                 Order::Free => Vec::new(),
             };
-            service("", stop, ready, after)
+            let mut plan = service("", stop, ready, after);
+            plan.preset = match sort {
+                Sort::Web => Preset::by_name("nginx"),
+                Sort::Fpm => Preset::by_name("php-fpm"),
+                Sort::App | Sort::Worker => None,
+            };
+            plan
         });
         let config = config(services.collect(), delay, grace_period);
         let world = Self {
@@ -129,10 +139,10 @@ impl World {
     }
 
     /// The state without what makes no difference any more; times count from
-    /// the stop request.
+    /// the stop request, or, before that, from now on.
     fn fingerprint(&self, hashers: &[RandomState; 2]) -> (u64, u64) {
         let machine = &self.machine;
-        let since = machine.stop.map_or(Timestamp::default(), |stop| stop.since);
+        let since = machine.stop.map_or(self.now, |stop| stop.since);
         let relative = |at: Timestamp| Timestamp(at.since(since));
         let mut stop = machine.stop;
         if let Some(stop) = &mut stop {
@@ -143,23 +153,29 @@ impl World {
             stop.since = Timestamp::default();
         }
         let drain = |mut drain: Drain, main: Main| {
+            // What matters to some steps alone.
+            drain.had_presets &= main == Main::Running;
+            drain.quieted &= matches!(drain.step, Step::Looking { .. } | Step::Quieting { .. });
             // Only how long a round may take depends on it.
             drain.rounds = 0;
             drain.term_at = match drain.force {
                 None => relative(drain.term_at),
                 Some(_) => Timestamp::default(),
             };
-            if let Step::Quieting { quiet_at, until } = &mut drain.step {
-                *quiet_at = relative((*quiet_at).min(*until));
-                *until = relative(*until);
-            }
-            if let Step::Asked { layer, until } = &mut drain.step {
-                *until = match layer {
-                    Layer::Workers => Timestamp::from(self.now <= *until),
-                    Layer::Web => relative(*until),
-                    Layer::Main if main != Main::Running => relative(*until),
-                    Layer::Masters | Layer::Main => Timestamp::default(),
-                };
+            match &mut drain.step {
+                Step::Quieting { quiet_at, until } => {
+                    *quiet_at = relative((*quiet_at).min(*until));
+                    *until = relative(*until);
+                }
+                Step::Web(Silence::Heeded { until }) => *until = relative(*until),
+                Step::Workers { round, held_until } => {
+                    if let Round::Unknown { idle_until } = round {
+                        *idle_until = Timestamp::from(self.now <= *idle_until);
+                    }
+                    *held_until = held_until.map(relative);
+                }
+                Step::Looking { .. } | Step::Queued | Step::Web(_) | Step::Masters | Step::Main => {
+                }
             }
             drain
         };
@@ -172,21 +188,33 @@ impl World {
             }
             match service.stage {
                 Stage::Gone => {
-                    let gone = Service {
-                        stage: Stage::Gone,
-                        ..Machine::new(Rc::clone(&machine.config)).services[0]
-                    };
                     *service = Service {
+                        stage: Stage::Gone,
                         main: service.main,
-                        ..gone
+                        refusals: 0,
+                        is_web: service.is_web,
+                        listens: None,
+                        drain: Drain::NOT_BEGUN,
                     };
                     *seen = Seen::default();
                 }
-                Stage::Starting { unseen, .. } if stop.is_some() => {
-                    service.stage = Stage::Starting {
-                        until: Timestamp::default(),
-                        unseen,
-                    };
+                Stage::Respawning { at } => service.stage = Stage::Respawning { at: relative(at) },
+                Stage::Starting(starting) if stop.is_some() => {
+                    service.stage = Stage::Starting(Starting {
+                        since: Timestamp::default(),
+                        presumed_at: None,
+                        say_at: Timestamp::default(),
+                        ..starting
+                    });
+                }
+                Stage::Starting(starting) => {
+                    // It is said again and again.
+                    service.stage = Stage::Starting(Starting {
+                        since: Timestamp::default(),
+                        presumed_at: starting.presumed_at.map(relative),
+                        say_at: Timestamp::default(),
+                        ..starting
+                    });
                 }
                 _ => {}
             }
@@ -229,7 +257,7 @@ impl World {
                 over || machine.deadline().is_some_and(|deadline| deadline > now),
                 "stopping without a deadline ahead: {event:?} {actions:?} {next:#?} {sorts:?}"
             );
-            let exit_at = stop.since + machine.config.exit_at();
+            let exit_at = stop.since + machine.plan.config.exit_at();
             assert!(over || now < exit_at, "not over by exit-at: {next:#?}");
             assert_eq!(
                 actions
@@ -250,7 +278,7 @@ impl World {
 
     fn judge(&mut self, before: &Self, action: Action) {
         let machine = self.machine.clone();
-        let config = &machine.config;
+        let config = Rc::clone(&machine.plan.config);
         let stop = machine.stop;
         let main = |id: ServiceId| machine.services[id.0].main;
         match action {
@@ -268,34 +296,17 @@ impl World {
             Action::Reload(id) | Action::Reopen(id) | Action::Forward(id, _) => {
                 assert_eq!(main(id), Main::Running, "a signal to a reaped child");
             }
-            Action::Ask(scope, layer) => {
-                let reaped = match scope {
-                    Scope::Service(id) => {
-                        assert_ne!(main(id), Main::Absent, "asked before it was started");
-                        self.assert_in_order(id);
-                        main(id) == Main::Reaped
-                    }
-                    Scope::Rest => {
-                        let gone = |service: &Service| service.stage == Stage::Gone;
-                        assert!(machine.services.iter().all(gone), "swept too early");
-                        true
-                    }
-                };
+            Action::Ask(scope, layer) => self.judge_ask(before, scope, layer),
+            Action::Hold(scope) => {
                 let seen = self.seen(scope);
-                if reaped != seen.reaped {
-                    seen.last = None;
-                }
-                let is_next_round = layer == Layer::Workers && seen.last == Some(layer);
-                assert!(
-                    seen.last.is_none_or(|last| last < layer) || is_next_round,
-                    "{layer:?} asked twice, or too late: {before:#?}"
-                );
-                *seen = Seen {
-                    last: Some(layer),
-                    reaped,
-                    asked: true,
-                    termed: seen.termed,
-                };
+                assert!(!seen.held, "held twice: {before:#?}");
+                assert!(!seen.termed, "held after SIGTERM: {before:#?}");
+                seen.held = true;
+            }
+            Action::Release(scope) => {
+                let seen = self.seen(scope);
+                assert!(seen.held, "released, and not held: {before:#?}");
+                seen.held = false;
             }
             Action::Dismiss(scope) => {
                 let seen = self.seen(scope);
@@ -307,8 +318,9 @@ impl World {
                 let seen = self.seen(scope);
                 assert!(!seen.termed, "SIGTERM twice");
                 seen.termed = true;
+                seen.held = false;
                 let term_at = match scope {
-                    Scope::Service(id) => config.term_at(id),
+                    Scope::Service(id) => machine.plan.term_at[id.0],
                     Scope::Rest => config.last_term_at(),
                 };
                 let since = stop.map(|stop| stop.since).unwrap();
@@ -319,6 +331,7 @@ impl World {
             }
             Action::Force(scope, Force::Kill) => {
                 let seen = self.seen(scope);
+                seen.held = false;
                 assert!(
                     seen.termed || seen.asked,
                     "SIGKILL before any stop signal: {before:#?}"
@@ -336,6 +349,8 @@ impl World {
             }
             Action::StopAwaitingQuiet(_)
             | Action::BeginStop(_)
+            | Action::BeginLameDuck(_)
+            | Action::StillStarting(_)
             | Action::StartFailed(_)
             | Action::PresumeReady(_)
             | Action::EndedUnasked(_)
@@ -343,25 +358,84 @@ impl World {
         }
     }
 
+    fn judge_ask(&mut self, before: &Self, scope: Scope, layer: Layer) {
+        let machine = self.machine.clone();
+        let main = |id: ServiceId| machine.services[id.0].main;
+        let reaped = match scope {
+            Scope::Service(id) => {
+                assert_ne!(main(id), Main::Absent, "asked before it was started");
+                self.assert_in_order(id);
+                main(id) == Main::Reaped
+            }
+            Scope::Rest => {
+                let gone = |service: &Service| service.stage == Stage::Gone;
+                assert!(machine.services.iter().all(gone), "swept too early");
+                true
+            }
+        };
+        let at_step = match scope {
+            Scope::Service(id) => before.machine.services[id.0].drain.step,
+            Scope::Rest => before.machine.rest.step,
+        };
+        let seen = self.seen(scope);
+        if reaped != seen.reaped {
+            seen.last = None;
+        }
+        let is_next_round = layer == Layer::Workers && seen.last == Some(layer);
+        // A supervisor may start it anew.
+        let is_anew = at_step == Step::Main;
+        assert!(
+            seen.last.is_none_or(|last| last < layer) || is_next_round || is_anew,
+            "{layer:?} asked twice, or too late: {before:#?}"
+        );
+        assert!(!seen.held || layer == Layer::Workers || layer == Layer::Masters);
+        *seen = Seen {
+            last: seen.last.max(Some(layer)),
+            reaped,
+            asked: true,
+            termed: seen.termed,
+            held: seen.held && layer == Layer::Workers,
+        };
+    }
+
     /// A listening service is asked only when the delay is over and those that
-    /// are after it have gone, unless time runs out.
+    /// go before it have gone, unless time runs out.
     fn assert_in_order(&self, id: ServiceId) {
         let machine = &self.machine;
         let Some(stop) = machine.stop else {
             panic!("asked while serving")
         };
-        let late = self.now >= stop.since + machine.config.term_at(id);
-        if late || !machine.is_listening(id) {
+        let services = &machine.services;
+        let late = self.now >= stop.since + machine.plan.term_at[id.0];
+        let listens = |id: usize| services[id].listens != Some(Listens::No);
+        let is_after = |one: usize, other: usize| {
+            let after = &machine.plan.config.services[one].after;
+            after.contains(&ServiceId(other))
+        };
+        let all = 0..services.len();
+        let is_bound = |id: usize| {
+            listens(id)
+                || all
+                    .clone()
+                    .any(|other| is_after(other, id) && listens(other))
+        };
+        if late || !is_bound(id.0) {
             return;
         }
         assert!(
-            self.now >= stop.drain_at,
+            self.now >= stop.drain_at || !listens(id.0),
             "asked within the delay: {self:#?}"
         );
-        for (other, plan) in machine.config.services.iter().enumerate() {
-            let gone = machine.services[other].stage == Stage::Gone;
-            let binds = plan.after.contains(&id) && machine.is_listening(ServiceId(other));
-            assert!(gone || !binds, "out of order: {self:#?}");
+        for other in all.clone() {
+            let binds = match (services[other].is_web, services[id.0].is_web) {
+                (true, false) => true,
+                (false, true) => false,
+                (true, true) | (false, false) => is_after(other, id.0),
+            };
+            assert!(
+                services[other].stage == Stage::Gone || !binds || !is_bound(other),
+                "out of order: {self:#?}"
+            );
         }
     }
 
@@ -378,26 +452,44 @@ impl World {
                 events.push(Event::Exited(id, Status::Exited(0)));
                 // What an order to spawn leads to at once, or behind another one
                 // that failed and so began the stop.
-                let starting = matches!(service.stage, Stage::Starting { .. });
-                if starting && service.refusals < 2 && anything {
-                    events.extend([Event::SpawnRefused(id), Event::SpawnFailed(id)]);
+                if let Stage::Starting(Starting {
+                    is_executed: false, ..
+                }) = service.stage
+                {
+                    events.push(Event::Executed(id));
+                    if service.refusals < 2 && anything {
+                        events.extend([Event::SpawnRefused(id), Event::SpawnFailed(id)]);
+                    }
                 }
             }
         }
         for condition in machine.awaits() {
             match condition {
-                Condition::Listens(id) => {
+                Condition::Sight(id) => {
                     let listens = match sorts[id.0] {
                         Sort::Worker => &[Listens::No][..],
-                        Sort::Web | Sort::Fpm if anything => &[Listens::Yes, Listens::Unknown],
+                        Sort::Web | Sort::Fpm if sorts.len() == 1 => {
+                            &[Listens::Yes, Listens::Unknown]
+                        }
                         Sort::Web | Sort::Fpm | Sort::App => &[Listens::Yes],
                     };
-                    events.extend(listens.iter().map(|listens| Event::Listens(id, *listens)));
+                    events.extend(listens.iter().map(|listens| {
+                        let runs = match sorts[id.0] {
+                            Sort::Web => Some(Kind::Web),
+                            Sort::Fpm => Some(Kind::Fpm),
+                            Sort::App | Sort::Worker => None,
+                        };
+                        let listens = *listens;
+                        Event::Seen(id, Sight { listens, runs })
+                    }));
                 }
                 Condition::AskedGone(scope) => {
                     events.push(Event::AskedGone(scope));
                     if anything {
                         events.push(Event::AskRefused(scope));
+                    }
+                    if anything && sorts.len() == 1 {
+                        events.push(Event::AskedFewer(scope));
                     }
                 }
                 Condition::Remains(scope) => {
@@ -405,21 +497,11 @@ impl World {
                         Scope::Service(id) => (sorts[id.0] == Sort::Web, sorts[id.0] == Sort::Fpm),
                         Scope::Rest => (true, true),
                     };
-                    let others = if anything {
-                        &[false, true][..]
-                    } else {
-                        &[false]
-                    };
-                    for other in others.iter().copied() {
-                        for preset in [false, true] {
-                            let remains = Remains {
-                                web: web && preset,
-                                fpm: fpm && preset,
-                                other,
-                            };
-                            events.push(Event::Remains(scope, remains));
-                        }
-                    }
+                    events.push(Event::Remains(scope, Remains::NOTHING));
+                    events.extend(
+                        remains(web, fpm, sorts.len(), telling)
+                            .map(|remains| Event::Remains(scope, remains)),
+                    );
                 }
                 Condition::Silent(scope) if anything => events.push(Event::Silent(scope)),
                 Condition::Quiet(id) if anything => events.push(Event::Busy(id, Busy::Workers)),
@@ -431,6 +513,51 @@ impl World {
         }
         events
     }
+}
+
+/// What may be left of a scope that may have such presets.
+fn remains(
+    web: bool,
+    fpm: bool,
+    services: usize,
+    telling: Telling,
+) -> impl Iterator<Item = Remains> {
+    const ATTENDANCES: [Attendance; 4] = [
+        Attendance::Unknown,
+        Attendance::Nobody,
+        Attendance::Connected,
+        Attendance::Queued,
+    ];
+    // Who is at a php-fpm's sockets, and that all that is left was asked, concerns
+    // no other service.
+    let attendances = if services == 1 && fpm { 4 } else { 1 };
+    let has_unasked =
+        move |remains: &Remains| services == 1 || remains.web || remains.masters || remains.other;
+    let others = match telling {
+        Telling::Anything => &[false, true][..],
+        Telling::Plain if web || fpm => &[false],
+        Telling::Plain => &[true],
+    };
+    let presets = if web || fpm {
+        &[false, true][..]
+    } else {
+        &[false]
+    };
+    others
+        .iter()
+        .flat_map(move |other| presets.iter().map(move |preset| (*other, *preset)))
+        .flat_map(move |(other, preset)| {
+            let attendances = ATTENDANCES.into_iter().take(attendances);
+            attendances.map(move |attendance| Remains {
+                any: true,
+                web: web && preset,
+                workers: fpm && preset,
+                masters: fpm && preset,
+                other,
+                attendance,
+            })
+        })
+        .filter(has_unasked)
 }
 
 /// How much of what may come is told.

@@ -4,7 +4,8 @@
 //! A script begins with a line that sets the times, then one for each service:
 //! its name and what it is: `web`, `fpm`, `app` (listens and is no preset),
 //! `worker` (doesn't listen), `wrapper` (a script around an nginx), `deaf` or
-//! `unseen` (an nginx that doesn't listen, or of which that can't be seen).
+//! `unseen` (an nginx that doesn't listen, or of which that can't be seen), or
+//! `script` (a shell that runs something).
 //! Then one line for each thing that happens, with its time in seconds after
 //! the start. Between the lines the harness plays the shell: it answers what
 //! the core awaits from a small world of processes, and keeps its deadlines.
@@ -14,25 +15,52 @@ use std::fmt::Write as _;
 use super::explore::{config, service};
 use super::*;
 use crate::exit::{self, Failure};
-use crate::report::{self, Record};
+use crate::report::{self, Record, Whom};
 
 /// What a process is to a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
     Web,
+    /// With its workers.
     Fpm,
+    Shell,
     Other,
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug)]
+struct Proc {
+    is: Is,
+    was_asked: bool,
+    had_term: bool,
+}
+
+impl Proc {
+    fn new(is: Is) -> Self {
+        Self {
+            is,
+            was_asked: false,
+            had_term: false,
+        }
+    }
+
+    fn ask(&mut self, signal: Signal) {
+        self.was_asked = true;
+        self.had_term |= signal == Signal::TERM;
+    }
 }
 
 /// A service's processes.
 #[derive(Debug)]
 struct Tree {
     listens: Listens,
-    main: Is,
-    main_runs: bool,
+    main: Option<Proc>,
+    /// What it is when it is started.
+    main_is: Is,
     /// What else belongs to it.
-    others: Vec<Is>,
+    others: Vec<Proc>,
     workers_are_busy: bool,
+    attendance: Attendance,
     /// When its workers were asked, if even idle ones take 150 ms to go.
     slow_since: Option<Timestamp>,
     clients_are_silent: bool,
@@ -47,8 +75,10 @@ struct Play {
     now: Timestamp,
     trees: Vec<Tree>,
     /// Below us, but no service's.
-    orphans: Vec<Is>,
+    orphans: Vec<Proc>,
     unsent: Option<Unsent>,
+    /// Whose programs were executed, which is told at once.
+    executed: Vec<ServiceId>,
     said: String,
     report: String,
 }
@@ -85,48 +115,41 @@ impl Play {
         ordered
     }
 
+    /// Whether any was executed.
+    fn tell_executed(&mut self) -> bool {
+        let executed = std::mem::take(&mut self.executed);
+        let any = !executed.is_empty();
+        for id in executed {
+            self.tell(Event::Executed(id));
+        }
+        any
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn(id) => {
-                self.trees[id.0].main_runs = true;
+                let tree = &mut self.trees[id.0];
+                tree.main = Some(Proc::new(tree.main_is));
                 self.say(&self.name(Scope::Service(id)), "started");
+                self.executed.push(id);
             }
             Action::Reload(id) => self.say(&self.name(Scope::Service(id)), "reload"),
             Action::Reopen(id) => self.say(&self.name(Scope::Service(id)), "reopen"),
             Action::Forward(id, signal) => {
                 self.say(&self.name(Scope::Service(id)), &format!("<- {signal}"));
             }
-            Action::Ask(scope, layer) => {
-                let signal = match (layer, scope) {
-                    (Layer::Main, Scope::Service(id)) if self.trees[id.0].main_runs => {
-                        self.config.services[id.0].stop
-                    }
-                    (Layer::Main, _) => Signal::TERM,
-                    _ => Signal::QUIT,
-                };
-                self.record.sent(scope, signal);
-                if let (Layer::Workers, Scope::Service(id)) = (layer, scope) {
-                    let since = &mut self.trees[id.0].slow_since;
-                    *since = since.map(|_| self.now);
-                }
-                self.say(&self.name(scope), &report::asked(layer, signal));
-            }
-            Action::Force(scope, force) => {
-                self.record.sent(
-                    scope,
-                    if force == Force::Term {
-                        Signal::TERM
-                    } else {
-                        Signal::KILL
-                    },
-                );
-                self.say(&self.name(scope), &report::forced(force));
-            }
-            Action::BeginStop(_)
+            Action::Release(scope) => self.say(&self.name(scope), "released"),
+            Action::Ask(scope, layer) => self.ask(scope, layer),
+            Action::Force(scope, force) => self.force(scope, force),
+            // Of a hold the end is what is seen.
+            Action::Hold(_)
+            | Action::BeginStop(_)
+            | Action::BeginLameDuck(_)
             | Action::AwaitQuiet(_)
             | Action::StopAwaitingQuiet(_)
             | Action::Dismiss(_)
             | Action::StartFailed(_)
+            | Action::StillStarting(_)
             | Action::EndedUnasked(_) => {}
             Action::PresumeReady(id) => self.say(&self.name(Scope::Service(id)), "counts as ready"),
             Action::Exit => {
@@ -138,23 +161,126 @@ impl Play {
         }
     }
 
-    fn processes(&self, scope: Scope) -> Vec<Is> {
+    fn ask(&mut self, scope: Scope, layer: Layer) {
+        let asked = |play: &mut Self, whom: Whom, signal: Signal| {
+            play.record.sent(scope, signal);
+            play.say(&play.name(scope), &report::asked(whom, signal));
+        };
+        let is_asked = |is: Is| match layer {
+            Layer::Web => is == Is::Web,
+            Layer::Masters => is == Is::Fpm,
+            Layer::Workers | Layer::Main => false,
+        };
+        let mut main_signal = None;
+        if let (Layer::Main | Layer::Workers, Scope::Service(id)) = (layer, scope) {
+            let tree = &mut self.trees[id.0];
+            tree.slow_since = tree.slow_since.map(|_| self.now);
+            main_signal = tree
+                .main
+                .map(|main| (main.is, self.config.services[id.0].stop));
+        }
+        match (layer, main_signal) {
+            (Layer::Workers, _) => asked(self, Whom::Layer(layer), Signal::QUIT),
+            (Layer::Web | Layer::Masters, _) => {
+                for process in self.processes_mut(scope).filter(|it| is_asked(it.is)) {
+                    process.ask(Signal::QUIT);
+                }
+                asked(self, Whom::Layer(layer), Signal::QUIT);
+            }
+            (Layer::Main, Some((is, signal))) => {
+                if let Some(main) = self.processes_mut(scope).next() {
+                    main.ask(signal);
+                }
+                asked(self, Whom::Layer(layer), signal);
+                if is == Is::Shell {
+                    for below in self.processes_mut(scope).filter(|it| it.is == Is::Other) {
+                        below.ask(Signal::TERM);
+                    }
+                    asked(self, Whom::Below, Signal::TERM);
+                }
+            }
+            (Layer::Main, None) => {
+                for process in self.processes_mut(scope).filter(|it| !it.was_asked) {
+                    process.ask(Signal::TERM);
+                }
+                let whom = match scope {
+                    Scope::Service(_) => Whom::Leftovers,
+                    Scope::Rest => Whom::Layer(layer),
+                };
+                asked(self, whom, Signal::TERM);
+            }
+        }
+    }
+
+    fn force(&mut self, scope: Scope, force: Force) {
+        let mut reached = false;
+        for process in self.processes_mut(scope) {
+            reached |= force == Force::Kill || !process.had_term;
+            process.had_term = true;
+        }
+        if !reached {
+            return;
+        }
+        let signal = match force {
+            Force::Term => Signal::TERM,
+            Force::Kill => Signal::KILL,
+        };
+        self.record.sent(scope, signal);
+        self.record.forced(scope, force, None);
+        self.say(&self.name(scope), &report::forced(force, None));
+    }
+
+    fn processes(&self, scope: Scope) -> Vec<Proc> {
         match scope {
             Scope::Rest => self.orphans.clone(),
             Scope::Service(id) => {
                 let tree = &self.trees[id.0];
-                let main = tree.main_runs.then_some(tree.main);
                 // A lone service is all that runs.
                 let orphans = if self.trees.len() == 1 {
                     self.orphans.as_slice()
                 } else {
                     &[]
                 };
-                main.into_iter()
-                    .chain(tree.others.iter().copied())
-                    .chain(orphans.iter().copied())
+                tree.main
+                    .iter()
+                    .chain(&tree.others)
+                    .chain(orphans)
+                    .copied()
                     .collect()
             }
+        }
+    }
+
+    /// The main process first.
+    fn processes_mut(&mut self, scope: Scope) -> impl Iterator<Item = &mut Proc> {
+        let is_alone = self.trees.len() == 1;
+        let (tree, orphans) = match scope {
+            Scope::Rest => (None, Some(&mut self.orphans)),
+            Scope::Service(id) => (
+                self.trees.get_mut(id.0),
+                Some(&mut self.orphans).filter(|_| is_alone),
+            ),
+        };
+        let tree = tree.map(|tree| tree.main.iter_mut().chain(&mut tree.others));
+        tree.into_iter()
+            .flatten()
+            .chain(orphans.into_iter().flatten())
+    }
+
+    fn remains(&self, scope: Scope) -> Remains {
+        let processes = self.processes(scope);
+        let has = |is: Is| processes.iter().any(|it| it.is == is);
+        let has_unasked = |is: Is| processes.iter().any(|it| it.is == is && !it.was_asked);
+        Remains {
+            any: !processes.is_empty(),
+            web: has_unasked(Is::Web),
+            workers: has(Is::Fpm),
+            masters: has_unasked(Is::Fpm),
+            other: has_unasked(Is::Other) || has_unasked(Is::Shell),
+            attendance: match scope {
+                Scope::Service(id) => self.trees[id.0].attendance,
+                Scope::Rest => Attendance::Nobody,
+            },
         }
     }
 
@@ -162,6 +288,7 @@ impl Play {
     fn settle(&mut self) {
         let mut looked_at = Vec::new();
         let mut looks = 0;
+        while self.tell_executed() {}
         while let Some(condition) = self
             .machine
             .awaits()
@@ -169,22 +296,19 @@ impl Play {
             .find(|condition| !looked_at.contains(condition))
         {
             let event = match condition {
-                Condition::Listens(id) => {
+                Condition::Sight(id) => {
                     let starting = self.machine.stop.is_none();
-                    let listens = self.trees[id.0].listens;
-                    (!starting || listens != Listens::No).then_some(Event::Listens(id, listens))
+                    let tree = &self.trees[id.0];
+                    let processes = self.processes(Scope::Service(id));
+                    let has = |is: Is| processes.iter().any(|it| it.is == is);
+                    let runs = [(Is::Web, Kind::Web), (Is::Fpm, Kind::Fpm)]
+                        .into_iter()
+                        .find_map(|(is, kind)| has(is).then_some(kind));
+                    let listens = tree.listens;
+                    let sight = Sight { listens, runs };
+                    (!starting || listens != Listens::No).then_some(Event::Seen(id, sight))
                 }
-                Condition::Remains(scope) => {
-                    let processes = self.processes(scope);
-                    Some(Event::Remains(
-                        scope,
-                        Remains {
-                            web: processes.contains(&Is::Web),
-                            fpm: processes.contains(&Is::Fpm),
-                            other: processes.contains(&Is::Other),
-                        },
-                    ))
-                }
+                Condition::Remains(scope) => Some(Event::Remains(scope, self.remains(scope))),
                 Condition::AskedGone(scope) => {
                     self.asked_gone(scope).then_some(Event::AskedGone(scope))
                 }
@@ -205,7 +329,10 @@ impl Play {
                 self.said
             );
             looked_at.push(condition);
-            if event.is_some_and(|event| self.tell(event)) {
+            let before = self.machine.awaits();
+            let ordered = event.is_some_and(|event| self.tell(event));
+            while self.tell_executed() {}
+            if ordered || self.machine.awaits() != before {
                 looked_at.clear();
             }
         }
@@ -217,11 +344,9 @@ impl Play {
             Scope::Rest => self.machine.rest,
         };
         let processes = self.processes(scope);
+        let has = |is: Is| processes.iter().any(|it| it.is == is && it.was_asked);
         match drain.step {
-            Step::Asked {
-                layer: Layer::Workers,
-                ..
-            } => match scope {
+            Step::Workers { .. } => match scope {
                 Scope::Service(id) => {
                     let tree = &self.trees[id.0];
                     let slow = |since| self.now < since + Duration::from_millis(150);
@@ -229,13 +354,9 @@ impl Play {
                 }
                 Scope::Rest => true,
             },
-            Step::Asked {
-                layer: Layer::Web, ..
-            }
-            | Step::Lingering
-            | Step::Dismissed => !processes.contains(&Is::Web),
-            Step::Asked { .. } => !processes.contains(&Is::Fpm),
-            Step::Looking { .. } | Step::Quieting { .. } => false,
+            Step::Web(_) => !has(Is::Web),
+            Step::Masters => !has(Is::Fpm),
+            Step::Looking { .. } | Step::Quieting { .. } | Step::Queued | Step::Main => false,
         }
     }
 
@@ -282,8 +403,8 @@ impl Play {
             ["orphan", what, verb] => {
                 let what = kind(what);
                 match verb {
-                    "appears" => self.orphans.push(what),
-                    _ => self.orphans.retain(|orphan| *orphan != what),
+                    "appears" => self.orphans.push(Proc::new(what)),
+                    _ => self.orphans.retain(|orphan| orphan.is != what),
                 }
             }
             [name, "can't", "be", "executed"] => {
@@ -314,23 +435,40 @@ impl Play {
             }
             [name, "has", what] => {
                 let id = self.id(name);
-                self.trees[id.0].others.push(kind(what));
+                self.trees[id.0].others.push(Proc::new(kind(what)));
             }
             [name, "loses", what] => {
                 let id = self.id(name);
-                self.trees[id.0].others.retain(|other| *other != kind(what));
+                let what = kind(what);
+                self.trees[id.0].others.retain(|other| other.is != what);
             }
             [name, "workers", "busy"] => {
+                let id = self.id(name);
+                self.trees[id.0].workers_are_busy = true;
+                self.trees[id.0].attendance = Attendance::Connected;
+            }
+            // After fastcgi_finish_request() they work on for nobody.
+            [name, "workers", "finish"] => {
                 let id = self.id(name);
                 self.trees[id.0].workers_are_busy = true;
             }
             [name, "workers", "slow"] => {
                 let id = self.id(name);
                 self.trees[id.0].slow_since = Some(self.now);
+                self.trees[id.0].attendance = Attendance::Unknown;
             }
             [name, "workers", "idle"] => {
                 let id = self.id(name);
                 self.trees[id.0].workers_are_busy = false;
+                self.trees[id.0].attendance = Attendance::Nobody;
+            }
+            [name, "requests", "queued"] => {
+                let id = self.id(name);
+                self.trees[id.0].attendance = Attendance::Queued;
+            }
+            [name, "workers", "go"] => {
+                let id = self.id(name);
+                self.tell(Event::AskedFewer(Scope::Service(id)));
             }
             [name, "workers", "refuse"] => {
                 let id = self.id(name);
@@ -346,7 +484,7 @@ impl Play {
 
     fn ends(&mut self, name: &str, status: Status) {
         let id = self.id(name);
-        self.trees[id.0].main_runs = false;
+        self.trees[id.0].main = None;
         self.tell(Event::Exited(id, status));
     }
 }
@@ -355,6 +493,7 @@ fn kind(word: &str) -> Is {
     match word {
         "web" => Is::Web,
         "fpm" => Is::Fpm,
+        "shell" => Is::Shell,
         _ => Is::Other,
     }
 }
@@ -371,8 +510,11 @@ fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
 
 fn play(script: &str) -> Play {
     let mut script = lines(script).peekable();
-    let (delay, grace) = match script.next().as_deref() {
-        Some(["delay", delay, "grace", grace]) => (seconds(delay), seconds(grace)),
+    let (delay, grace, start) = match script.next().as_deref() {
+        Some(["delay", delay, "grace", grace]) => (seconds(delay), seconds(grace), None),
+        Some(["delay", delay, "grace", grace, "start", start]) => {
+            (seconds(delay), seconds(grace), Some(seconds(start)))
+        }
         other => panic!("the first line sets delay and grace, not {other:?}"),
     };
     let mut services = Vec::new();
@@ -389,11 +531,13 @@ fn play(script: &str) -> Play {
             "wrapper" => (Is::Other, Listens::Yes, Signal::TERM, Readiness::Listen),
             "app" => (Is::Other, Listens::Yes, Signal::TERM, Readiness::None),
             "worker" => (Is::Other, Listens::No, Signal::TERM, Readiness::None),
+            "script" => (Is::Shell, Listens::Yes, Signal::TERM, Readiness::None),
             other => panic!("what is a {other}?"),
         };
         let after = (0..services.len()).map(ServiceId).collect();
         let is_preset = ready == Readiness::Listen;
         let mut plan = service(name, stop, ready, after);
+        plan.start_timeout = start;
         if is_preset {
             plan.preset =
                 crate::preset::Preset::by_name(if main == Is::Fpm { "php-fpm" } else { "nginx" });
@@ -401,14 +545,15 @@ fn play(script: &str) -> Play {
         services.push(plan);
         trees.push(Tree {
             listens,
-            main,
-            main_runs: false,
+            main: None,
+            main_is: main,
             others: if *sort == "wrapper" {
-                vec![Is::Web]
+                vec![Proc::new(Is::Web)]
             } else {
                 Vec::new()
             },
             workers_are_busy: false,
+            attendance: Attendance::Nobody,
             slow_since: None,
             clients_are_silent: false,
             busy: None,
@@ -423,6 +568,7 @@ fn play(script: &str) -> Play {
         trees,
         orphans: Vec::new(),
         unsent: None,
+        executed: Vec::new(),
         said: String::new(),
         report: String::new(),
     };
@@ -730,6 +876,65 @@ fn workers_of_a_slow_machine_are_believed_to_be_idle_in_time() {
     );
 }
 
+/// What comes after `fastcgi_finish_request()` shows on no socket. Meanwhile the
+/// masters empty no pipe: not for long.
+#[test]
+fn masters_are_held_while_idle_workers_go() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    5.1 php-fpm workers finish
+    6 nginx exits 0
+    6.8 php-fpm workers go
+    9 php-fpm workers idle
+    9.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        7.8 s  php-fpm   released
+        9.0 s  php-fpm   master <- SIGQUIT
+        9.1 s  php-fpm   exited 0
+        9.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Who waits to be accepted would be answered with 502.
+#[test]
+fn queued_requests_are_taken_first() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    0 SIGTERM
+    5.1 php-fpm requests queued
+    6 nginx exits 0
+    7 php-fpm workers idle
+    7.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        7.0 s  php-fpm   workers <- SIGQUIT
+        7.0 s  php-fpm   master <- SIGQUIT
+        7.1 s  php-fpm   exited 0
+        7.1 s  drainit   exits 0
+        ",
+    );
+}
+
 #[test]
 fn workers_that_may_not_be_signalled_leave_the_master() {
     check(
@@ -750,7 +955,7 @@ fn workers_that_may_not_be_signalled_leave_the_master() {
         5.0 s  nginx     <- SIGQUIT
         6.0 s  nginx     exited 0
         6.0 s  php-fpm   workers <- SIGQUIT
-        6.0 s  php-fpm   its workers may not be signalled, for want of CAP_KILL: only the master is asked, and it may not be able to end them either
+        6.0 s  php-fpm   its workers may not be signalled: only the master is asked, and it may not be able to end them either
         6.0 s  php-fpm   master <- SIGQUIT
         6.1 s  php-fpm   exited 0
         6.1 s  drainit   exits 0
@@ -916,7 +1121,7 @@ fn a_crash_in_the_lame_duck_does_not_end_it() {
         0.0 s  nginx     started
         0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
         1.0 s  nginx     killed by SIGSEGV
-        1.0 s  nginx     ended unasked
+        1.0 s  nginx     ended by itself
         5.0 s  php-fpm   waits until nobody sends to it
         6.0 s  php-fpm   workers <- SIGQUIT
         6.0 s  php-fpm   master <- SIGQUIT
@@ -940,7 +1145,7 @@ fn who_ends_before_it_is_ready_stops_all() {
         0.0 s  php-fpm   started
         0.0 s  nginx     started
         0.0 s  nginx     exited 1
-        0.0 s  nginx     ended before it was ready; stopping
+        0.0 s  nginx     ended after 1.0 s, before it was ready; stopping
         0.0 s  php-fpm   workers <- SIGQUIT
         0.0 s  php-fpm   master <- SIGQUIT
         0.1 s  php-fpm   exited 0
@@ -949,18 +1154,46 @@ fn who_ends_before_it_is_ready_stops_all() {
     );
 }
 
+/// A migration in an entrypoint must not be killed: the runtime has its probes.
 #[test]
-fn who_is_not_ready_in_time_stops_all() {
+fn a_start_has_no_end() {
     check(
         "
     delay 5 grace 30
     php-fpm deaf
     nginx web
-    31 php-fpm exits 0
+    70 php-fpm listens
+    71 SIGTERM
+    77 nginx exits 0
+    77 php-fpm exits 0
     ",
         "
         0.0 s  php-fpm   started
-        0.0 s  php-fpm   was not ready in time; stopping
+        30.0 s  php-fpm   not ready after 30.0 s: others wait for it
+        60.0 s  php-fpm   not ready after 60.0 s: others wait for it
+        70.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   <- SIGQUIT
+        6.0 s  php-fpm   exited 0
+        6.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn who_is_not_ready_in_the_time_given_stops_all() {
+    check(
+        "
+    delay 5 grace 30 start 20
+    php-fpm deaf
+    nginx web
+    21 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  php-fpm   was not ready after 20.0 s; stopping
         0.0 s  php-fpm   <- SIGQUIT
         1.0 s  php-fpm   exited 0
         1.0 s  drainit   exits 1
@@ -968,7 +1201,7 @@ fn who_is_not_ready_in_time_stops_all() {
     );
 }
 
-/// It may take longer than the start timeout.
+/// Unless a start timeout is given.
 #[test]
 fn nobody_waits_for_the_last_service() {
     check(
@@ -1173,22 +1406,269 @@ fn term_is_not_repeated() {
     );
 }
 
+/// It may have been at work, and its time is the service's own.
 #[test]
-fn what_a_command_left_behind_has_a_second() {
+fn what_a_command_left_behind_has_its_time() {
+    check(
+        "
+    delay 2 grace 10
+    sh worker
+    0 sh has other
+    1 SIGTERM
+    1.1 sh dies of TERM
+    8 sh loses other
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  sh        <- SIGTERM
+        0.1 s  sh        killed by SIGTERM
+        0.1 s  sh        what it left behind <- SIGTERM
+        7.0 s  drainit   exits 143
+        ",
+    );
+}
+
+#[test]
+fn what_a_command_left_behind_is_killed_in_the_end_and_that_counts() {
+    check(
+        "
+    delay 2 grace 10
+    sh worker
+    nginx web
+    0 sh has other
+    0 SIGTERM
+    2.1 nginx exits 0
+    2.2 sh dies of TERM
+    9.1 sh loses other
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  nginx     <- SIGQUIT
+        2.1 s  nginx     exited 0
+        2.1 s  sh        <- SIGTERM
+        2.2 s  sh        killed by SIGTERM
+        2.2 s  sh        what it left behind <- SIGTERM
+        9.0 s  sh        <- SIGKILL, forced
+        9.1 s  drainit   exits 137
+        ",
+    );
+}
+
+/// A command that ends by itself has its own status, as with tini.
+#[test]
+fn what_a_command_left_behind_changes_no_status() {
     check(
         "
     delay 2 grace 10
     sh worker
     0 sh has other
     1 sh exits 0
-    2.5 sh loses other
+    10.5 sh loses other
     ",
         "
         0.0 s  sh        started
         0.0 s  sh        exited 0
-        0.0 s  sh        <- SIGTERM
-        1.0 s  sh        <- SIGKILL, forced
-        1.5 s  drainit   exits 0
+        0.0 s  sh        what it left behind <- SIGTERM
+        9.0 s  sh        <- SIGKILL, forced
+        9.5 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A shell dies of SIGTERM and leaves its child, or waits for it.
+#[test]
+fn what_a_shell_runs_is_asked_in_the_same_moment() {
+    check(
+        "
+    delay 2 grace 10
+    start.sh script
+    0 start.sh has other
+    0 SIGTERM
+    2.1 start.sh dies of TERM
+    5 start.sh loses other
+    ",
+        "
+        0.0 s  start.sh  started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  start.sh  <- SIGTERM
+        2.0 s  start.sh  what it runs <- SIGTERM
+        2.1 s  start.sh  killed by SIGTERM
+        5.0 s  drainit   exits 143
+        ",
+    );
+}
+
+/// `set -m; php-fpm & nginx; fg`, or a supervisor with autorestart.
+#[test]
+fn what_is_started_anew_is_drained_anew() {
+    check(
+        "
+    delay 2 grace 10
+    supervisor app
+    0 supervisor has web
+    0 SIGTERM
+    3 supervisor loses web
+    3.1 supervisor has web
+    3.1 nothing happens
+    3.3 supervisor loses web
+    3.4 supervisor exits 0
+    ",
+        "
+        0.0 s  supervisor started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  supervisor <- SIGQUIT
+        3.0 s  supervisor <- SIGTERM
+        3.1 s  supervisor <- SIGQUIT
+        3.4 s  supervisor exited 0
+        3.4 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Its time is nginx's, too, if it went first: 6 of 40 requests were cut.
+#[test]
+fn web_servers_drain_first_wherever_they_stand() {
+    check(
+        "
+    delay 2 grace 30
+    php-fpm fpm
+    nginx web
+    websocket app
+    0 SIGTERM
+    8 nginx exits 0
+    20 websocket dies of TERM
+    21 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  websocket started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  nginx     <- SIGQUIT
+        8.0 s  nginx     exited 0
+        8.0 s  websocket <- SIGTERM
+        20.0 s  websocket killed by SIGTERM
+        20.0 s  php-fpm   workers <- SIGQUIT
+        20.0 s  php-fpm   master <- SIGQUIT
+        21.0 s  php-fpm   exited 0
+        21.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A log daemon writes down what the others say of their end.
+#[test]
+fn who_does_not_listen_goes_at_its_turn_if_others_do_behind_it() {
+    check(
+        "
+    delay 2 grace 30
+    rsyslog worker
+    php-fpm fpm
+    nginx web
+    queue worker
+    0 SIGTERM
+    1 queue dies of TERM
+    3 nginx exits 0
+    4 php-fpm exits 0
+    5 rsyslog dies of TERM
+    ",
+        "
+        0.0 s  rsyslog   started
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  queue     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        0.0 s  queue     <- SIGTERM
+        1.0 s  queue     killed by SIGTERM
+        2.0 s  nginx     <- SIGQUIT
+        3.0 s  nginx     exited 0
+        3.0 s  php-fpm   workers <- SIGQUIT
+        3.0 s  php-fpm   master <- SIGQUIT
+        4.0 s  php-fpm   exited 0
+        4.0 s  rsyslog   <- SIGTERM
+        5.0 s  rsyslog   killed by SIGTERM
+        5.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A JVM that handles SIGTERM exits with 143.
+#[test]
+fn the_code_for_our_signal_is_no_failure() {
+    check(
+        "
+    delay 2 grace 30
+    nginx web
+    jvm worker
+    0 SIGTERM
+    1 jvm exits 143
+    3 nginx exits 0
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  jvm       started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        0.0 s  jvm       <- SIGTERM
+        1.0 s  jvm       exited 143
+        2.0 s  nginx     <- SIGQUIT
+        3.0 s  nginx     exited 0
+        3.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Kata and `podman --pid=host` signal all processes of the container.
+#[test]
+fn a_delay_ends_when_nothing_is_left() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    queue worker
+    0 SIGTERM
+    0.1 queue dies of TERM
+    0.2 nginx exits 0
+    0.3 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  queue     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.0 s  queue     <- SIGTERM
+        0.1 s  queue     killed by SIGTERM
+        0.2 s  nginx     exited 0
+        0.2 s  nginx     ended by itself
+        0.3 s  php-fpm   exited 0
+        0.3 s  php-fpm   ended by itself
+        0.3 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A shell that was signalled by the runtime left nginx behind.
+#[test]
+fn what_serves_on_keeps_the_delay() {
+    check(
+        "
+    delay 2 grace 30
+    sh script
+    0 sh has web
+    0 SIGTERM
+    0.1 sh dies of TERM
+    3 sh loses web
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        0.1 s  sh        killed by SIGTERM
+        0.1 s  sh        ended by itself
+        2.0 s  sh        <- SIGQUIT
+        3.0 s  drainit   exits 0
         ",
     );
 }

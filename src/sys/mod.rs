@@ -4,9 +4,9 @@
 //! signals (its `Signal` has none, so that its `waitpid` would lose a child killed
 //! by one); for a signal's disposition; and for the moment between fork and exec.
 
+pub mod proc;
 pub mod process;
 pub mod sock_diag;
 pub mod sockets;
 pub mod stderr;
-pub mod tree;
 pub mod wakes;

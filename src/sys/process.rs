@@ -1,20 +1,28 @@
 //! Processes: starting, signalling and reaping them.
 
-use std::ffi::{OsStr, OsString};
+use std::cell::Cell;
+use std::ffi::{CString, NulError, OsStr, OsString, c_char};
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::ptr;
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
-use nix::unistd::{self, AccessFlags};
+use nix::unistd::{self, AccessFlags, ForkResult, Uid};
 
 use crate::config::SearchSbin;
 use crate::exit::{Failure, Status};
 use crate::signal::Signal;
+use crate::sys::wakes::Inherited;
+
+/// How long a child of ours may take that sends signals and does nothing else:
+/// microseconds, unless another one of its user stopped it in that moment.
+const SENDER_TAKES_AT_MOST: Duration = Duration::from_secs(1);
 
 /// The id of a process: never 0 or negative, which kill(2) takes for groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +72,13 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<()> {
     check(unsafe { libc::kill(-leader.raw(), signal.number()) })
 }
 
+/// Whether there is a process in the group that `leader` leads or led, or may be.
+pub fn is_group_there(leader: Pid) -> bool {
+    // SAFETY: takes and keeps no memory of ours.
+    let result = check(unsafe { libc::kill(-leader.raw(), 0) });
+    !matches!(result, Err(error) if error.raw_os_error() == Some(libc::ESRCH))
+}
+
 /// A descriptor that stands for a process, also when that isn't our child and
 /// its pid may be another process's at any time. Linux 5.3.
 #[derive(Debug)]
@@ -92,8 +107,13 @@ impl PidFd {
 
     /// Whether the process has ended, reaped or not.
     pub fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
+    }
+
+    fn ends_within(&self, timeout: Duration) -> bool {
+        let timeout = timeout.try_into().unwrap_or(PollTimeout::MAX);
         let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        poll(&mut polled, timeout).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -129,12 +149,15 @@ pub fn reap() -> Reaped {
                 _ => Reaped::Nothing,
             };
         };
-        let killed_by = Signal::from_number(libc::WTERMSIG(status));
-        let status = match killed_by {
-            Some(signal) if libc::WIFSIGNALED(status) => Status::Killed(signal),
-            _ => Status::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)),
-        };
-        return Reaped::Child(child, status);
+        return Reaped::Child(child, status_of(status));
+    }
+}
+
+/// What waitpid(2) says of a child that has ended.
+fn status_of(status: libc::c_int) -> Status {
+    match Signal::from_number(libc::WTERMSIG(status)) {
+        Some(signal) if libc::WIFSIGNALED(status) => Status::Killed(signal),
+        _ => Status::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)),
     }
 }
 
@@ -155,76 +178,342 @@ pub fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal()
 }
 
+/// A terminal's size, to be compared with an earlier one: SIGWINCH tells of a new
+/// size, or it is the stop signal of apache's images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSize {
+    rows: u16,
+    columns: u16,
+    /// In pixels; 0 where the terminal has none.
+    width: u16,
+    height: u16,
+}
+
+/// The size of the terminal at standard input, else at standard output; `None`
+/// where neither is one.
+pub fn window_size() -> Option<WindowSize> {
+    window_size_of(io::stdin().as_fd()).or_else(|| window_size_of(io::stdout().as_fd()))
+}
+
+fn window_size_of(terminal: BorrowedFd) -> Option<WindowSize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: `size` is a valid place for what TIOCGWINSZ writes.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    check(result).ok()?;
+    Some(WindowSize {
+        rows: size.ws_row,
+        columns: size.ws_col,
+        width: size.ws_xpixel,
+        height: size.ws_ypixel,
+    })
+}
+
 /// What is to be started, and how.
 #[derive(Debug)]
 pub struct Program<'a> {
     /// The file.
     pub file: &'a Path,
-    /// The command's words.
+    /// The command's words; the first is what the program sees as its own name.
     pub command: &'a [OsString],
     /// Variables set on top of our own environment.
     pub variables: &'a [(&'static str, &'static str)],
-    /// Give it the terminal's foreground.
-    pub foreground: bool,
+    /// How it stands to the terminal.
+    pub terminal: Terminal,
+}
+
+/// How a program that we start stands to our terminal. Whichever it is, the
+/// program leads a process group of its own, whose id is its pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Its group gets the terminal's foreground, and with it Ctrl-C.
+    Foreground,
+    /// Its group is in the background of our session.
+    OwnGroup,
+    /// It leads a session of its own, which has no terminal: in the background
+    /// of ours, SIGTTOU would stop it for ever when it calls tcsetattr(3).
+    OwnSession,
 }
 
 /// Why nothing was started.
 #[derive(Debug)]
 pub enum SpawnError {
-    /// No process or memory is to be had; that may pass.
+    /// No process, descriptor or memory is to be had; that may pass.
     Refused(io::Error),
     /// It can't be executed.
     Failed(Failure, io::Error),
 }
 
-/// Starts a program in a process group of its own, with this signal mask.
-pub fn spawn(program: &Program, mask: SigSet) -> Result<Pid, SpawnError> {
-    match exec(program, program.file.as_os_str(), &[], mask) {
-        // As execvp has it: a script without a shebang is the shell's.
-        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
-            let script = [program.file.as_os_str()];
-            exec(program, OsStr::new("/bin/sh"), &script, mask)
+impl SpawnError {
+    /// Of an exec that failed so.
+    fn of_exec(errno: i32) -> Self {
+        let error = io::Error::from_raw_os_error(errno);
+        match errno {
+            libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE => Self::Refused(error),
+            libc::ENOENT | libc::ENOTDIR => Self::Failed(Failure::NotFound, error),
+            _ => Self::Failed(Failure::NotExecutable, error),
         }
-        result => result,
     }
-    .map_err(|error| match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
-            SpawnError::Refused(error)
+}
+
+impl From<NulError> for SpawnError {
+    fn from(error: NulError) -> Self {
+        Self::Failed(Failure::NotExecutable, error.into())
+    }
+}
+
+/// A child of ours that was started, or is about to be.
+#[derive(Debug)]
+pub struct Spawned {
+    /// To be reaped in any case: also when the exec fails, with status 127.
+    pub pid: Pid,
+    /// What tells of the exec.
+    pub exec: ExecPipe,
+}
+
+/// What tells how an exec went. That may take time: the file may lie on a file
+/// system that hangs.
+#[derive(Debug)]
+pub struct ExecPipe {
+    pipe: OwnedFd,
+    /// Why it failed, once that was read.
+    failed: Cell<Option<i32>>,
+}
+
+impl ExecPipe {
+    /// How it went; `None` as long as there was no exec. If the child was killed
+    /// before, that is `Ok`: its status tells.
+    ///
+    /// Once the child has ended the answer is there, also when it was reaped.
+    pub fn outcome(&self) -> Option<Result<(), SpawnError>> {
+        let mut errno = [0; size_of::<i32>()];
+        if self.failed.get().is_none() {
+            match unistd::read(&self.pipe, &mut errno) {
+                // The exec closed the other end, or the child's end did.
+                Ok(0) => return Some(Ok(())),
+                Ok(_) => self.failed.set(Some(i32::from_ne_bytes(errno))),
+                Err(_) => return None,
+            }
         }
-        Some(libc::ENOENT | libc::ENOTDIR) => SpawnError::Failed(Failure::NotFound, error),
-        _ => SpawnError::Failed(Failure::NotExecutable, error),
+        self.failed
+            .get()
+            .map(|errno| Err(SpawnError::of_exec(errno)))
+    }
+}
+
+impl AsFd for ExecPipe {
+    /// Readable once there is an outcome.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// Strings as execve(2) takes them.
+struct Strings {
+    /// Each into one of `owned`, and a null pointer at the end.
+    pointers: Vec<*const c_char>,
+    /// Never changed: what `pointers` point to.
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    fn new(strings: impl Iterator<Item = Vec<u8>>) -> Result<Self, NulError> {
+        let owned: Vec<CString> = strings.map(CString::new).collect::<Result<_, _>>()?;
+        let pointers = owned.iter().map(|string| string.as_ptr());
+        Ok(Self {
+            pointers: pointers.chain([ptr::null()]).collect(),
+            _owned: owned,
+        })
+    }
+}
+
+/// All that an exec needs, made before the fork.
+struct Image {
+    file: CString,
+    arguments: Strings,
+    /// For the shell that runs a script without a shebang.
+    shell_arguments: Strings,
+    environment: Strings,
+}
+
+impl Image {
+    fn new(program: &Program) -> Result<Self, NulError> {
+        let bytes = |text: &OsStr| text.as_bytes().to_owned();
+        let words = || program.command.iter().map(|word| bytes(word));
+        let script = [bytes("/bin/sh".as_ref()), bytes(program.file.as_os_str())];
+        let is_replaced = |name: &OsStr| program.variables.iter().any(|(new, _)| *new == name);
+        let inherited = std::env::vars_os().filter(|(name, _)| !is_replaced(name));
+        let variables = program.variables.iter();
+        let variables = variables.map(|(name, value)| ((*name).into(), (*value).into()));
+        Ok(Self {
+            file: CString::new(bytes(program.file.as_os_str()))?,
+            arguments: Strings::new(words())?,
+            shell_arguments: Strings::new(script.into_iter().chain(words().skip(1)))?,
+            environment: Strings::new(inherited.chain(variables).map(
+                |(mut variable, value): (OsString, OsString)| {
+                    variable.push("=");
+                    variable.push(value);
+                    variable.into_vec()
+                },
+            ))?,
+        })
+    }
+
+    /// Turns this process into the program; returns why it couldn't.
+    fn execute(&self) -> Errno {
+        let execute = |file: *const c_char, arguments: &Strings| {
+            let arguments = arguments.pointers.as_ptr();
+            // SAFETY: all are valid until the exec; both arrays end with null.
+            unsafe { libc::execve(file, arguments, self.environment.pointers.as_ptr()) };
+            Errno::last()
+        };
+        match execute(self.file.as_ptr(), &self.arguments) {
+            // As glibc's execvp has it, and musl's hasn't: a script without a
+            // shebang is the shell's.
+            Errno::ENOEXEC => execute(c"/bin/sh".as_ptr(), &self.shell_arguments),
+            errno => errno,
+        }
+    }
+}
+
+/// Starts a program, without waiting for its exec. What can be known at once is
+/// an error here, the rest is told by [`Spawned::exec`].
+pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Spawned, SpawnError> {
+    let refused = |error: Errno| SpawnError::Refused(error.into());
+    let image = Image::new(program)?;
+    let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let (pipe, told) = unistd::pipe2(flags).map_err(refused)?;
+    // SAFETY: the child may be one of a process with several threads (in tests), so
+    // until its exec it does only what is async-signal-safe: system calls by nix and
+    // libc, no allocation, no lock, nothing that panics or drops. `_exit` ends it
+    // without returning.
+    let child = match unsafe { unistd::fork() }.map_err(refused)? {
+        ForkResult::Child => {
+            let errno = match set_up(program.terminal, inherited) {
+                Ok(()) => image.execute(),
+                Err(errno) => errno,
+            };
+            // If nobody reads it any more, the status has to do.
+            let _ = unistd::write(&told, &(errno as i32).to_ne_bytes());
+            // SAFETY: see above.
+            unsafe { libc::_exit(127) }
+        }
+        ForkResult::Parent { child } => child,
+    };
+    if program.terminal != Terminal::OwnSession {
+        // Both do it, whoever comes first: a signal to the group must reach it from
+        // now on. Refused once it was executed, when it has done so itself. With a
+        // session of its own it mustn't lead a group before.
+        let _ = unistd::setpgid(child, child);
+    }
+    let pid = Pid::new(child.as_raw()).ok_or_else(|| refused(Errno::ESRCH))?;
+    Ok(Spawned {
+        pid,
+        exec: ExecPipe {
+            pipe,
+            failed: Cell::new(None),
+        },
     })
 }
 
-fn exec(program: &Program, file: &OsStr, before: &[&OsStr], mask: SigSet) -> io::Result<Pid> {
-    let mut command = Command::new(file);
-    if let (Some(name), []) = (program.command.first(), before) {
-        command.arg0(name);
-    }
-    command
-        .args(before)
-        .args(program.command.iter().skip(1))
-        .envs(program.variables.iter().copied())
-        .process_group(0);
-    let foreground = program.foreground;
-    let prepare = move || {
-        if foreground {
-            // A background process that takes the terminal gets SIGTTOU unless
-            // it blocks it, as we do.
+/// What the child does before its exec. See the SAFETY argument of [`spawn`].
+fn set_up(terminal: Terminal, inherited: &Inherited) -> nix::Result<()> {
+    let ourselves = unistd::Pid::from_raw(0);
+    match terminal {
+        Terminal::OwnSession => {
+            unistd::setsid()?;
+        }
+        Terminal::OwnGroup => unistd::setpgid(ourselves, ourselves)?,
+        Terminal::Foreground => {
+            unistd::setpgid(ourselves, ourselves)?;
             // SAFETY: descriptor 0 is the terminal; nobody closes it here.
             let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
-            // The terminal may have gone; the program will see for itself.
+            // A background process that takes the terminal gets SIGTTOU unless it
+            // blocks it, as we do. The terminal may have gone; the program will see
+            // for itself.
             let _ = unistd::tcsetpgrp(stdin, unistd::getpid());
         }
-        Ok(mask.thread_set_mask()?)
-    };
-    // SAFETY: runs in the child between fork and exec, of a parent that has
-    // one thread. It calls only sigprocmask, getpid and tcsetpgrp, all
-    // async-signal-safe, and allocates nothing.
-    unsafe { command.pre_exec(prepare) };
-    let child = command.spawn()?;
-    let pid = child.id().try_into().ok().and_then(Pid::new);
-    pid.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+    inherited.restore()
+}
+
+/// Whom [`signal_as`] signals.
+#[derive(Debug)]
+pub enum Target<'a> {
+    /// The process that has this pid now.
+    Pid(Pid),
+    /// This process.
+    PidFd(&'a PidFd),
+}
+
+/// Sends a signal as that user, where we may not send it ourselves: without
+/// `CAP_KILL`, which hardened containers lack, root may signal only root's
+/// processes, but with `CAP_SETUID` it may become another.
+///
+/// `Ok` if all were reached or had gone; else why the first one wasn't, though the
+/// others may have been.
+pub fn signal_as(user: u32, targets: &[Target], signal: Signal) -> io::Result<()> {
+    // SAFETY: as in `spawn`, the child does only what is async-signal-safe: it makes
+    // system calls (an `io::Error` of an errno allocates nothing) and ends.
+    match unsafe { unistd::fork() }? {
+        ForkResult::Child => {
+            let code = match send_as(Uid::from_raw(user), targets, signal) {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            };
+            // SAFETY: see above.
+            unsafe { libc::_exit(code) }
+        }
+        ForkResult::Parent { child } => {
+            let child = Pid::new(child.as_raw()).ok_or(io::ErrorKind::NotFound)?;
+            outcome_of_sender(child, SENDER_TAKES_AT_MOST)
+        }
+    }
+}
+
+fn send_as(user: Uid, targets: &[Target], signal: Signal) -> io::Result<()> {
+    unistd::setresuid(user, user, user)?;
+    let mut result = Ok(());
+    for target in targets {
+        let sent = match target {
+            Target::Pid(pid) => kill(*pid, signal),
+            Target::PidFd(pidfd) => pidfd.send(signal),
+        };
+        match sent {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                result = result.and(Err(error));
+            }
+            _ => {}
+        }
+    }
+    result
+}
+
+/// Reaps a child that ends with an errno, if it ends within that time. (On a
+/// kernel without pidfds it is waited for as long as it takes.)
+fn outcome_of_sender(child: Pid, timeout: Duration) -> io::Result<()> {
+    if PidFd::open(child).is_ok_and(|pidfd| !pidfd.ends_within(timeout)) {
+        // It is reaped when it ends, as any child is.
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the status.
+        match check(unsafe { libc::waitpid(child.raw(), &raw mut status, 0) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    match status_of(status) {
+        Status::Exited(0) => Ok(()),
+        Status::Exited(errno) => Err(io::Error::from_raw_os_error(errno.into())),
+        Status::Killed(_) => Err(io::ErrorKind::Interrupted.into()),
+    }
 }
 
 /// The file that a command's first word names, as execvp(3) looks it up.
@@ -281,4 +570,327 @@ pub fn programs_beginning_with(start: &str) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.starts_with(start))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+
+    use nix::pty::openpty;
+    use nix::sys::signal::{SigHandler, SigSet};
+
+    use super::*;
+
+    /// fcntl(2); the libc crate hasn't got it.
+    const F_SETSIG: libc::c_int = 10;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A path of this test alone.
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("drainit-{}-{name}", std::process::id()))
+    }
+
+    fn plain() -> Inherited {
+        Inherited {
+            mask: SigSet::thread_get_mask().unwrap(),
+            at_sigpipe: SigHandler::SigDfl,
+            at_sigchld: SigHandler::SigDfl,
+        }
+    }
+
+    #[track_caller]
+    fn start(file: &str, command: &[&str], terminal: Terminal, inherited: &Inherited) -> Spawned {
+        let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+        let program = Program {
+            file: Path::new(file),
+            command: &command,
+            variables: &[("DRAINIT_TEST", "a b"), ("PATH", "/bin")],
+            terminal,
+        };
+        spawn(&program, inherited).unwrap()
+    }
+
+    #[track_caller]
+    fn outcome(exec: &ExecPipe) -> Result<(), SpawnError> {
+        let mut polled = [PollFd::new(exec.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
+        exec.outcome().unwrap()
+    }
+
+    #[track_caller]
+    fn reap(pid: Pid) -> Status {
+        assert!(PidFd::open(pid).unwrap().ends_within(PATIENCE));
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the status.
+        check(unsafe { libc::waitpid(pid.raw(), &raw mut status, 0) }).unwrap();
+        status_of(status)
+    }
+
+    /// What a program writes into the file that it gets as its last argument.
+    #[track_caller]
+    fn written(
+        file: &str,
+        command: &[&str],
+        terminal: Terminal,
+        inherited: &Inherited,
+    ) -> (Pid, String) {
+        static FILES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let output = path(&format!("output-{number}"));
+        let command = [command, &[output.to_str().unwrap()]].concat();
+        let spawned = start(file, &command, terminal, inherited);
+        outcome(&spawned.exec).unwrap();
+        assert_eq!(reap(spawned.pid), Status::Exited(0));
+        let text = fs::read_to_string(&output).unwrap();
+        fs::remove_file(output).unwrap();
+        (spawned.pid, text)
+    }
+
+    /// The fields of `/proc/PID/stat` from the state on: state, parent, group, session.
+    #[track_caller]
+    fn group_and_session(terminal: Terminal) -> (Pid, Pid, Pid) {
+        let (pid, stat) = written("/bin/cp", &["cp", "/proc/self/stat"], terminal, &plain());
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let id = |index: usize| Pid::new(fields[index].parse().unwrap()).unwrap();
+        (pid, id(2), id(3))
+    }
+
+    #[test]
+    fn a_failed_exec_says_why_as_often_as_it_is_asked() {
+        for (file, expected) in [
+            ("/no/such/file", Failure::NotFound),
+            ("/etc/passwd/file", Failure::NotFound),
+            ("/etc/passwd", Failure::NotExecutable),
+            ("/", Failure::NotExecutable),
+        ] {
+            let spawned = start(file, &["x"], Terminal::OwnGroup, &plain());
+            for exec in [&spawned.exec, &spawned.exec] {
+                match outcome(exec) {
+                    Err(SpawnError::Failed(failure, _)) => assert_eq!(failure, expected, "{file}"),
+                    other => panic!("{file}: {other:?}"),
+                }
+            }
+            assert_eq!(reap(spawned.pid), Status::Exited(127));
+            assert!(outcome(&spawned.exec).is_err());
+        }
+        for errno in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE] {
+            assert!(matches!(SpawnError::of_exec(errno), SpawnError::Refused(_)));
+        }
+    }
+
+    #[test]
+    fn words_that_no_exec_can_take_are_an_error_at_once() {
+        let program = Program {
+            file: Path::new("/bin/true"),
+            command: &["true".into(), "a\0b".into()],
+            variables: &[],
+            terminal: Terminal::OwnGroup,
+        };
+        assert!(matches!(
+            spawn(&program, &plain()),
+            Err(SpawnError::Failed(Failure::NotExecutable, _))
+        ));
+    }
+
+    #[test]
+    fn a_script_without_a_shebang_is_the_shells() {
+        let script = path("script");
+        // Another process writes it: a copy of the descriptor in another test's
+        // child would make it busy.
+        let script_maker = r#"echo 'echo "$0 $1" >"$2"' >"$1" && chmod +x "$1""#;
+        let made = Command::new("sh")
+            .args(["-c", script_maker, "sh"])
+            .arg(&script)
+            .status();
+        assert!(made.unwrap().success());
+        let file = script.to_str().unwrap();
+        let command = ["a-name", "an argument"];
+        let (_, text) = written(file, &command, Terminal::OwnGroup, &plain());
+        assert_eq!(text, format!("{file} an argument\n"));
+        fs::remove_file(script).unwrap();
+    }
+
+    #[test]
+    fn a_program_sees_its_name_and_our_environment_and_more() {
+        let script = r#"tr '\0' '|' </proc/$$/cmdline >"$1""#;
+        let command = ["a-name", "-c", script, "x"];
+        let (_, words) = written("/bin/sh", &command, Terminal::OwnGroup, &plain());
+        assert!(words.starts_with("a-name|-c|"), "{words}");
+
+        let command = ["cp", "/proc/self/environ"];
+        let (_, text) = written("/bin/cp", &command, Terminal::OwnGroup, &plain());
+        let mut seen: Vec<&str> = text.split_terminator('\0').collect();
+        let ours: Vec<String> = std::env::vars()
+            .filter(|(name, _)| name != "PATH")
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let mut expected: Vec<&str> = ours.iter().map(String::as_str).collect();
+        expected.extend(["DRAINIT_TEST=a b", "PATH=/bin"]);
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn an_exec_that_blocks_holds_up_nobody() {
+        let file = path("blocked");
+        // By another process, as above.
+        let copied = Command::new("cp").arg("/bin/true").arg(&file).status();
+        assert!(copied.unwrap().success());
+        // Whoever opens the file waits until its lease is given up.
+        let lease = File::open(&file).unwrap();
+        let lease_control = |command, argument: libc::c_int| {
+            // SAFETY: these commands take a number.
+            let result = unsafe { libc::fcntl(lease.as_raw_fd(), command, argument) };
+            check(result).map(|()| result).unwrap()
+        };
+        // We are told so by a signal that does nothing, where SIGIO would end us.
+        lease_control(F_SETSIG, libc::SIGURG);
+        lease_control(libc::F_SETLEASE, libc::F_WRLCK);
+        let blocked = || start(file.to_str().unwrap(), &["x"], Terminal::OwnGroup, &plain());
+
+        let (killed, executed) = (blocked(), blocked());
+        let begin = Instant::now();
+        while lease_control(libc::F_GETLEASE, 0) == libc::F_WRLCK {
+            assert!(begin.elapsed() < PATIENCE, "nobody executes it");
+        }
+        assert!(killed.exec.outcome().is_none() && executed.exec.outcome().is_none());
+        kill_group(killed.pid, Signal::TERM).unwrap();
+        assert_eq!(reap(killed.pid), Status::Killed(Signal::TERM));
+        outcome(&killed.exec).unwrap();
+
+        assert!(executed.exec.outcome().is_none());
+        lease_control(libc::F_SETLEASE, libc::F_UNLCK);
+        outcome(&executed.exec).unwrap();
+        assert_eq!(reap(executed.pid), Status::Exited(0));
+        fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn the_mask_and_the_dispositions_are_inherited() {
+        let mut usr1 = SigSet::empty();
+        usr1.add(nix::sys::signal::SIGUSR1);
+        let (ignored, default) = (SigHandler::SigIgn, SigHandler::SigDfl);
+        for (mask, at_sigpipe, at_sigchld, expected) in [
+            (
+                usr1,
+                ignored,
+                default,
+                (1 << (libc::SIGUSR1 - 1), true, false),
+            ),
+            (SigSet::empty(), default, ignored, (0, false, true)),
+        ] {
+            let inherited = Inherited {
+                mask,
+                at_sigpipe,
+                at_sigchld,
+            };
+            let command = ["cp", "/proc/self/status"];
+            let (_, status) = written("/bin/cp", &command, Terminal::OwnGroup, &inherited);
+            let signals = |name: &str| {
+                let mut lines = status.lines();
+                let set = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+                u64::from_str_radix(set.trim(), 16).unwrap()
+            };
+            let is_ignored = |signal: i32| signals("SigIgn:") >> (signal - 1) & 1 == 1;
+            assert_eq!(
+                (
+                    signals("SigBlk:"),
+                    is_ignored(libc::SIGPIPE),
+                    is_ignored(libc::SIGCHLD)
+                ),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_program_leads_its_group_and_if_it_is_to_its_session() {
+        let ours = Pid::new(unistd::getsid(None).unwrap().as_raw());
+        let (pid, group, session) = group_and_session(Terminal::OwnGroup);
+        assert_eq!((group, Some(session)), (pid, ours));
+        let (pid, group, session) = group_and_session(Terminal::OwnSession);
+        assert_eq!((group, session), (pid, pid));
+    }
+
+    #[test]
+    fn a_windows_size_is_a_terminals_alone() {
+        let size = |rows| {
+            let size = libc::winsize {
+                ws_row: rows,
+                ws_col: 80,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            let terminal = openpty(Some(&size), None).unwrap();
+            window_size_of(terminal.slave.as_fd()).unwrap()
+        };
+        assert_eq!((size(24).rows, size(24).columns), (24, 80));
+        assert_eq!(size(24), size(24));
+        assert_ne!(size(24), size(25));
+        assert_eq!(
+            window_size_of(File::open("/dev/null").unwrap().as_fd()),
+            None
+        );
+    }
+
+    fn sleeper(user: u32) -> (Child, Pid) {
+        // Without the tests' output: who reads it would wait for one that is left.
+        let child = Command::new("sleep")
+            .arg("1000")
+            .uid(user)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = Pid::new(child.id().try_into().unwrap()).unwrap();
+        (child, pid)
+    }
+
+    /// Needs root.
+    #[test]
+    fn a_user_signals_its_own_processes() {
+        for by_pidfd in [false, true] {
+            let (_, pid) = sleeper(12345);
+            let pidfd = PidFd::open(pid).unwrap();
+            let target = if by_pidfd {
+                Target::PidFd(&pidfd)
+            } else {
+                Target::Pid(pid)
+            };
+            signal_as(12345, &[target], Signal::TERM).unwrap();
+            assert_eq!(reap(pid), Status::Killed(Signal::TERM));
+            // Gone is as good as reached.
+            signal_as(12345, &[Target::PidFd(&pidfd)], Signal::TERM).unwrap();
+        }
+    }
+
+    /// Needs root.
+    #[test]
+    fn who_may_not_be_signalled_is_told_and_the_others_are_signalled() {
+        let (mut other, other_pid) = sleeper(12346);
+        let (_, own_pid) = sleeper(12345);
+        let targets = [Target::Pid(other_pid), Target::Pid(own_pid)];
+        let refused = signal_as(12345, &targets, Signal::TERM).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+        assert_eq!(reap(own_pid), Status::Killed(Signal::TERM));
+        assert_eq!(other.try_wait().unwrap(), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_sender_that_does_not_end_is_not_waited_for() {
+        let (mut child, pid) = sleeper(0);
+        let result = outcome_of_sender(pid, Duration::from_millis(1));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        child.kill().unwrap();
+        let killed = outcome_of_sender(pid, PATIENCE).unwrap_err();
+        assert_eq!(killed.kind(), io::ErrorKind::Interrupted);
+    }
 }

@@ -1,6 +1,11 @@
-//! What wakes us: signals, and the ends of processes that aren't our children.
+//! What wakes us: signals, and descriptors that become readable, as that of a
+//! process that isn't our child does when it ends.
 
 use std::io;
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -9,7 +14,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd;
 
 use crate::signal::Signal;
-use crate::sys::process::PidFd;
 
 /// How many signals are taken at a time: one of each, but for real-time signals.
 /// The kernel gives the lowest first: if few were taken, and those came without
@@ -24,9 +28,61 @@ pub struct Wakes {
     /// To read it takes no time.
     pending: SignalFd,
     epoll: Epoll,
-    /// The signal mask that we were started with, for the services: they are to
-    /// be started as if we weren't there.
-    pub inherited_mask: SigSet,
+    own_pid: u32,
+    /// For the services: they are to be started as if we weren't there.
+    pub inherited: Inherited,
+}
+
+/// What we were started with, and changed: the signal mask, and what happens at
+/// the signals that we (or Rust's runtime) gave another disposition.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    pub(super) mask: SigSet,
+    pub(super) at_sigpipe: SigHandler,
+    pub(super) at_sigchld: SigHandler,
+}
+
+impl Inherited {
+    /// Sets all of it again, by async-signal-safe calls alone: between fork and exec.
+    pub(super) fn restore(&self) -> nix::Result<()> {
+        // SAFETY: neither is a handler; nothing of ours is called.
+        unsafe {
+            signal::signal(Named::SIGPIPE, self.at_sigpipe)?;
+            signal::signal(Named::SIGCHLD, self.at_sigchld)?;
+        }
+        self.mask.thread_set_mask()
+    }
+}
+
+/// Whether SIGPIPE was ignored when we were started.
+static IGNORED_SIGPIPE: AtomicBool = AtomicBool::new(false);
+
+/// Before `main`, Rust's runtime has SIGPIPE ignored. So that it can be inherited
+/// as it was, the C library's start calls this one before.
+// SAFETY: the section holds pointers to functions that are called once libc can be
+// used; glibc hands them arguments, which C's calling convention lets them overlook.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REMEMBER_SIGPIPE: extern "C" fn() = remember_sigpipe;
+
+extern "C" fn remember_sigpipe() {
+    // SAFETY: all-zero is a valid sigaction, and a valid place for the one that is
+    // set now; none is set.
+    let ignored = unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    };
+    IGNORED_SIGPIPE.store(ignored, Ordering::Relaxed);
+}
+
+/// What besides signals and the time may end a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptors {
+    /// One of those that were [added](Wakes::add).
+    Awaited,
+    /// Nothing.
+    NotAwaited,
 }
 
 impl Wakes {
@@ -40,22 +96,18 @@ impl Wakes {
         for fault in [Named::SIGSEGV, Named::SIGBUS, Named::SIGILL, Named::SIGFPE] {
             blocked.remove(fault);
         }
-        let inherited_mask = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        // Where our parent had it ignored, children would reap themselves. It is the
-        // one disposition that services don't inherit from there.
+        let mask = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        // Where our parent had it ignored, children would reap themselves.
         // SAFETY: the default action installs no code of ours.
-        unsafe { signal::signal(Named::SIGCHLD, SigHandler::SigDfl)? };
+        let at_sigchld = unsafe { signal::signal(Named::SIGCHLD, SigHandler::SigDfl)? };
+        let at_sigpipe = if IGNORED_SIGPIPE.load(Ordering::Relaxed) {
+            SigHandler::SigIgn
+        } else {
+            SigHandler::SigDfl
+        };
         let mut taken = blocked;
-        // What our own doings may raise, and job control: they do nothing.
-        for left in [
-            Named::SIGTRAP,
-            Named::SIGABRT,
-            Named::SIGSYS,
-            Named::SIGPIPE,
-            Named::SIGTSTP,
-            Named::SIGTTIN,
-            Named::SIGTTOU,
-        ] {
+        // As with tini, these stay where they are: a fault of ours, or a tracer's.
+        for left in [Named::SIGTRAP, Named::SIGABRT, Named::SIGSYS] {
             taken.remove(left);
         }
         let nonblocking = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -66,41 +118,179 @@ impl Wakes {
             coming: SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC)?,
             pending,
             epoll,
-            inherited_mask,
+            own_pid: process::id(),
+            inherited: Inherited {
+                mask,
+                at_sigpipe,
+                at_sigchld,
+            },
         })
     }
 
-    /// Has the end of this process wake us, once, as long as its descriptor is open.
-    pub fn add(&self, process: &PidFd) -> io::Result<()> {
-        // Edge-triggered: a pidfd stays readable, and those whose process has gone
-        // would keep us awake until the last one has.
+    /// Has a descriptor wake us when it becomes readable, once, as long as it is
+    /// open: an end of a process, the outcome of an exec.
+    pub fn add(&self, source: &impl AsFd) -> io::Result<()> {
+        // Edge-triggered: both stay readable, and would keep us awake. Even when they
+        // are closed, as long as a child holds a copy whose exec hangs.
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        Ok(self.epoll.add(process, EpollEvent::new(once, 0))?)
+        Ok(self.epoll.add(source, EpollEvent::new(once, 0))?)
     }
 
-    /// Sleeps until signals come, and takes them, lowest first; with a timeout, no
-    /// longer than that, nor than until a process that was added ends.
-    pub fn wait(&self, timeout: Option<Duration>) -> impl Iterator<Item = Signal> + use<> {
-        let signals = match timeout {
+    /// Sleeps until signals come, a descriptor that is awaited becomes readable, or
+    /// the time is over; takes the signals, lowest first. What we raised ourselves
+    /// isn't among them: SIGPIPE and SIGXFSZ when we write.
+    pub fn wait(
+        &self,
+        timeout: Option<Duration>,
+        descriptors: Descriptors,
+    ) -> impl Iterator<Item = Signal> + use<> {
+        let signals = if timeout.is_none() && descriptors == Descriptors::NotAwaited {
             // In one call, where the other way takes two.
-            None => &self.coming,
-            Some(timeout) => {
-                // Rounded up: to wake too early is to wake twice.
+            &self.coming
+        } else {
+            // Rounded up: to wake too early is to wake twice.
+            let timeout = timeout.map_or(EpollTimeout::NONE, |timeout| {
                 let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
-                let timeout = milliseconds.try_into().unwrap_or(EpollTimeout::MAX);
-                // Whatever it says: the loop looks at everything anyway.
-                let _ = self.epoll.wait(&mut [EpollEvent::empty(); 16], timeout);
-                // What was pending may have gone: SIGCONT does when SIGTSTP comes.
-                &self.pending
-            }
+                milliseconds.try_into().unwrap_or(EpollTimeout::MAX)
+            });
+            // Whatever it says: the loop looks at everything anyway.
+            let _ = self.epoll.wait(&mut [EpollEvent::empty(); 16], timeout);
+            // What was pending may have gone: SIGCONT does when SIGTSTP comes.
+            &self.pending
         };
         let mut records = [[0; size_of::<siginfo>()]; AT_ONCE];
         let _ = unistd::read(signals, records.as_flattened_mut());
+        let own_pid = self.own_pid;
         let signals = records.map(|record| {
-            // The first field, ssi_signo; 0 where nothing was read.
-            let number = u32::from_ne_bytes(*record.first_chunk()?);
+            let field = |at| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
+            // 0 where nothing was read.
+            let number = field(offset_of!(siginfo, ssi_signo))?;
+            // The kernel fills it also for what a system call of ours raises.
+            let sender = field(offset_of!(siginfo, ssi_pid))?;
+            if sender == own_pid {
+                return None;
+            }
             Signal::from_number(number.try_into().ok()?)
         });
         signals.into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::ForkResult;
+
+    use super::*;
+
+    /// Runs it with all signals of a thread taken over, which is none of the other
+    /// tests'; within a time that is a failure.
+    fn with_wakes<T: Send + 'static>(test: impl FnOnce(Wakes) -> T + Send + 'static) -> T {
+        let (result, results) = channel();
+        thread::spawn(move || result.send(test(Wakes::take_over().unwrap())));
+        results.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+
+    /// Sends them to this thread.
+    fn send(signals: &[i32]) {
+        let (process, thread) = (process::id(), unistd::gettid().as_raw());
+        for signal in signals {
+            // SAFETY: takes and keeps no memory of ours.
+            let result = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, *signal) };
+            assert_eq!(result, 0);
+        }
+    }
+
+    /// Has another process send them to this thread.
+    fn have_sent(signals: &[i32]) {
+        let (process, thread) = (process::id(), unistd::gettid().as_raw());
+        // SAFETY: the child makes system calls and ends.
+        match unsafe { unistd::fork() }.unwrap() {
+            ForkResult::Child => {
+                for signal in signals {
+                    // SAFETY: as in `send`.
+                    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, *signal) };
+                }
+                // SAFETY: see above.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => {
+                // SAFETY: no status is written.
+                let reaped = unsafe { libc::waitpid(child.into(), std::ptr::null_mut(), 0) };
+                assert_eq!(reaped, child.as_raw());
+            }
+        }
+    }
+
+    /// The signals that came, but for what the children of other tests cause.
+    fn taken(wakes: &Wakes, timeout: Option<Duration>, descriptors: Descriptors) -> Vec<String> {
+        let signals = wakes.wait(timeout, descriptors);
+        let others = signals.filter(|signal| *signal != Signal::CHLD);
+        others.map(|signal| signal.to_string()).collect()
+    }
+
+    /// One end of a pipe, whose other end has been closed.
+    fn pipe_end(keep: impl FnOnce(OwnedFd, OwnedFd) -> OwnedFd) -> OwnedFd {
+        let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        keep(reader, writer)
+    }
+
+    #[test]
+    fn signals_of_others_come_and_our_own_do_not() {
+        let (own, others) = with_wakes(|wakes| {
+            let writer = pipe_end(|_, writer| writer);
+            assert!(unistd::write(writer, b"x").is_err());
+            send(&[libc::SIGUSR1, libc::SIGXFSZ]);
+            let own = taken(&wakes, Some(Duration::ZERO), Descriptors::NotAwaited);
+            have_sent(&[
+                libc::SIGTTOU,
+                libc::SIGTTIN,
+                libc::SIGTSTP,
+                libc::SIGTERM,
+                libc::SIGPIPE,
+                libc::SIGHUP,
+            ]);
+            (own, taken(&wakes, None, Descriptors::NotAwaited))
+        });
+        assert!(own.is_empty(), "{own:?}");
+        let expected = ["HUP", "PIPE", "TERM", "TSTP", "TTIN", "TTOU"];
+        assert_eq!(others, expected.map(|name| format!("SIG{name}")));
+    }
+
+    #[test]
+    fn a_descriptor_and_a_signal_end_a_sleep_without_a_timeout() {
+        let signals = with_wakes(|wakes| {
+            let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+            wakes.add(&reader).unwrap();
+            // Anew as long as it may have been the child of another test.
+            while {
+                unistd::write(&writer, b"x").unwrap();
+                wakes.wait(None, Descriptors::Awaited).count() > 0
+            } {}
+            have_sent(&[libc::SIGTERM]);
+            taken(&wakes, None, Descriptors::Awaited)
+        });
+        assert_eq!(signals, ["SIGTERM"]);
+    }
+
+    #[test]
+    fn a_descriptor_wakes_us_once() {
+        with_wakes(|wakes| {
+            let reader = pipe_end(|reader, _| reader);
+            wakes.add(&reader).unwrap();
+            let ready = || {
+                wakes
+                    .epoll
+                    .wait(&mut [EpollEvent::empty(); 2], 0u8)
+                    .unwrap()
+            };
+            assert!(ready() > 0);
+            // The children of other tests may wake us, too, but not for ever.
+            while ready() > 0 {}
+        });
     }
 }

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod dispositions;
+
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader};
@@ -43,6 +45,7 @@ fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     command.env_clear().env("PATH", path).stdin(Stdio::null());
+    dispositions::reset(&mut command);
     command
 }
 
@@ -56,6 +59,13 @@ pub(crate) fn puppet(rules: &str) -> Vec<&str> {
         .into_iter()
         .chain(rules.split(' '))
         .collect()
+}
+
+/// A program of that name, in that directory, which is a puppet; its arguments
+/// are NAME and the rules. A script's `comm` is its file's name.
+pub(crate) fn puppet_program(scratch: &Scratch, name: &str) -> PathBuf {
+    let text = fs::read_to_string(PUPPET).unwrap();
+    scratch.program(name, &format!("#!/usr/bin/perl\n{text}"))
 }
 
 /// A puppet's command as a shell reads it, also in single quotes.
@@ -172,11 +182,12 @@ impl Running {
 
     /// Waits until drainit has done all that there was to do: a signal, or the
     /// end of what it waited for, has it running before anybody else learns of
-    /// it, and it sleeps only when nothing is left.
+    /// it, and it sleeps only when nothing is left. If it has ended, which may be
+    /// what it shouldn't have done, whoever waits for a line next says so.
     #[track_caller]
     pub(crate) fn wait_until_asleep(&self) {
         wait_until("drainit sleeps", || {
-            status_field(self.pid, "State").starts_with('S')
+            status_field(self.pid, "State").starts_with(['S', 'Z'])
         });
     }
 
@@ -260,7 +271,8 @@ impl Running {
         self.lines().collect::<Vec<_>>().join("\n")
     }
 
-    fn lines(&self) -> impl Iterator<Item = &str> {
+    /// The lines that were written so far.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.seen.iter().map(|seen| seen.line.as_str())
     }
 }
@@ -312,6 +324,24 @@ pub(crate) fn status_field(pid: u32, name: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// Waits until there is such a process below that one; returns its pid.
+#[track_caller]
+pub(crate) fn wait_for_process(above: u32, comm: &str) -> u32 {
+    let mut found = None;
+    wait_until(&format!("there is a {comm}"), || {
+        found = find_below(above, comm);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn find_below(above: u32, comm: &str) -> Option<u32> {
+    children(above).into_iter().find_map(|child| {
+        let is_it = status_field(child, "Name") == comm;
+        is_it.then_some(child).or_else(|| find_below(child, comm))
+    })
 }
 
 /// Waits until that holds.

@@ -3,13 +3,16 @@
 # Says "NAME ready, pid PID", then "NAME got SIG…" for each signal that it gets,
 # and none of them ends it but those that are given an exit code. With `listen`
 # it says its port, too, and answers "served" to each connection. `orphans=20`
-# leaves so many orphans behind, which end at once or soon.
+# leaves so many orphans behind, which end at once or soon. `handles=TERM,QUIT`
+# leaves all other signals as they were.
 use strict;
 use Config;
 use IO::Socket::INET;
 
 my ($name, @rules) = @ARGV;
 my %code = map { /^(\w+)=(\d+)$/ ? ($1 => $2) : () } @rules;
+my ($handled) = map { /^handles=([\w,]+)$/ } @rules;
+my %handled = map { $_ => 1 } split /,/, $handled // '';
 $| = 1;
 
 for (1 .. delete $code{orphans} // 0) {
@@ -29,6 +32,7 @@ my %left_out = map { $_ => 1 } qw(
     ZERO KILL STOP NUM32 NUM33 IOT CLD POLL UNUSED ILL TRAP ABRT BUS FPE SEGV SYS CHLD
 );
 for my $signal (grep { !$left_out{$_} } split ' ', $Config{sig_name}) {
+    next if $handled && !$handled{$signal};
     $SIG{$signal} = sub {
         print "$name got SIG$signal\n";
         exit $code{$signal} if exists $code{$signal};
@@ -37,7 +41,7 @@ for my $signal (grep { !$left_out{$_} } split ' ', $Config{sig_name}) {
 
 # Perl dies of the 121st signal that it hasn't come to handle: this one it may be
 # sent without end.
-$SIG{NUM50} = 'IGNORE';
+$SIG{NUM50} = 'IGNORE' unless $handled;
 
 my $listener;
 if (grep { $_ eq 'listen' } @rules) {

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -248,6 +248,16 @@ pub(crate) fn stop_within(name: &str, seconds: u32) -> Stopped {
     }
 }
 
+/// Waits until that holds.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// What a container prints, while it does.
 pub(crate) struct Log {
     pub(crate) follower: Child,
@@ -353,6 +363,65 @@ pub(crate) fn wait_for(lines: &(Mutex<String>, Condvar), text: &str) {
     assert!(!timeout.timed_out(), "no {text:?} in:\n{printed}");
 }
 
+// --- terminals --------------------------------------------------------------
+
+/// A container on a terminal of its own, whose keys a test presses.
+pub(crate) struct Terminal {
+    pub(crate) container: Container,
+    script: Child,
+    keys: ChildStdin,
+    screen: Arc<(Mutex<String>, Condvar)>,
+}
+
+impl Terminal {
+    /// `docker run -it` with these options of an image, and these words.
+    pub(crate) fn start(options: &[&str], image: &str, words: &[&str]) -> Self {
+        let container = Container { name: new_name() };
+        let name = container.name.clone();
+        let mut line = vec!["docker", "run", "-it", "--name", &name];
+        line.extend(options);
+        line.push(image);
+        line.extend(words);
+        // It makes the terminal, and returns the exit code.
+        let mut script = command("script", &["-qec", &line.join(" "), "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let keys = script.stdin.take().unwrap();
+        let screen = Arc::new((Mutex::default(), Condvar::new()));
+        collect(script.stdout.take().unwrap(), Piece::Any, &screen);
+        Self {
+            container,
+            script,
+            keys,
+            screen,
+        }
+    }
+
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.screen.0.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) {
+        wait_for(&self.screen, text);
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.script.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the end of the container.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.script.wait().unwrap().code()
+    }
+}
+
 // --- requests ---------------------------------------------------------------
 
 /// All that the server sent, or `None` where it can't be connected to.
@@ -443,6 +512,11 @@ impl Upstream {
             !timeout.timed_out(),
             "{waiting} of {requests} requests came to the upstream"
         );
+    }
+
+    /// How many requests have come to it.
+    pub(crate) fn asked(&self) -> usize {
+        self.state.0.lock().unwrap().waiting
     }
 
     pub(crate) fn answer(&self) {

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::dispositions;
 use crate::site::Site;
 
 /// How long anything may take that is waited for, before the test has failed.
@@ -126,7 +127,9 @@ impl<'a> Launch<'a> {
         words.extend(["--marker".to_owned(), marker]);
         words.extend(["--delay", self.delay, "--grace-period", self.grace_period].map(Into::into));
         words.extend(self.what);
-        let mut child = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        dispositions::reset(&mut command);
+        let mut child = command
             .args(&words[1..])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -1,0 +1,748 @@
+//! Acting: who is signalled, and who of them was reached. Only that is recorded
+//! and said.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::mem;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{debug, info, warn};
+
+use super::members::{Member, Table};
+use super::{Exec, Supervisor, panic};
+use crate::config::ServiceConfig;
+use crate::exit::Status;
+use crate::logger::OURSELVES;
+use crate::machine::{Action, Event, Force, Layer, Scope, ServiceId, Timestamp};
+use crate::preset::{Kind, Preset};
+use crate::report::{self, Line, Whom};
+use crate::signal::Signal;
+use crate::sys::proc::{self, Glance, Handling, Process};
+use crate::sys::process::{self, Pid, PidFd, Program, SpawnError, Spawned, Target, Terminal};
+use crate::sys::sockets;
+
+/// How many pidfds are held at a time: descriptors are limited. More processes
+/// are looked at in /proc instead.
+const PIDFDS_AT_MOST: usize = 256;
+
+/// A script that ends so soon has had nothing to run.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What was done to the processes of a scope since its drain began.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Those whom the last order asked, and who hadn't gone at the last look.
+    pub(super) awaited: Vec<Asked>,
+    /// All that were signalled, sorted.
+    signalled: Vec<Signalled>,
+    /// The masters that were stopped for a while.
+    held: Vec<Process>,
+}
+
+/// A process, and what it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Signalled {
+    pid: Pid,
+    started: u64,
+    had_term: bool,
+}
+
+/// A process that was asked to end.
+#[derive(Debug)]
+pub(super) struct Asked {
+    process: Process,
+    /// `None` on a kernel without pidfds, or beside hundreds.
+    pidfd: Option<PidFd>,
+}
+
+impl Asked {
+    pub(super) fn has_gone(&self) -> bool {
+        match &self.pidfd {
+            Some(pidfd) => pidfd.has_ended(),
+            None => !self.process.runs(),
+        }
+    }
+
+    /// Whether its end wakes us.
+    pub(super) fn has_descriptor(&self) -> bool {
+        self.pidfd.is_some()
+    }
+}
+
+impl Told {
+    fn find(&self, process: &Process) -> Result<usize, usize> {
+        let key = (process.pid, process.started);
+        self.signalled
+            .binary_search_by_key(&key, |it| (it.pid, it.started))
+    }
+
+    fn was_asked(&self, process: &Process) -> bool {
+        self.find(process).is_ok()
+    }
+
+    fn had_term(&self, process: &Process) -> bool {
+        let found = self.find(process).ok();
+        found
+            .and_then(|at| self.signalled.get(at))
+            .is_some_and(|it| it.had_term)
+    }
+
+    fn remember(&mut self, process: &Process, signal: Signal) {
+        let is_term = signal == Signal::TERM;
+        match self.find(process) {
+            Ok(at) => {
+                if let Some(signalled) = self.signalled.get_mut(at) {
+                    signalled.had_term |= is_term;
+                }
+            }
+            Err(at) => self.signalled.insert(
+                at,
+                Signalled {
+                    pid: process.pid,
+                    started: process.started,
+                    had_term: is_term,
+                },
+            ),
+        }
+    }
+}
+
+/// Processes, each with the signal that it is to get.
+type Targets = Vec<(Process, Signal)>;
+
+/// Those that got it, and those that may not be signalled.
+#[derive(Default)]
+struct Outcome {
+    reached: Vec<(Asked, Signal)>,
+    refused: Targets,
+}
+
+/// What became of a signal.
+enum Sent {
+    /// The process has it; with its pidfd, where one was opened.
+    Reached(Option<PidFd>),
+    /// The process had gone: that is what the signal was for.
+    Gone,
+    /// It may not be signalled.
+    Refused(io::Error),
+}
+
+impl Supervisor {
+    pub(super) fn told(&self, scope: Scope) -> Option<&Told> {
+        let found = self.told.iter().find(|(of, _)| *of == scope);
+        found.map(|(_, told)| told)
+    }
+
+    pub(super) fn told_mut(&mut self, scope: Scope) -> &mut Told {
+        let at = self.told.iter().position(|(of, _)| *of == scope);
+        let at = at.unwrap_or_else(|| {
+            self.told.push((scope, Told::default()));
+            self.told.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found, or pushed just now")]
+        &mut self.told[at].1
+    }
+
+    pub(super) fn was_asked(&self, scope: Scope, process: &Process) -> bool {
+        self.told(scope).is_some_and(|told| told.was_asked(process))
+    }
+
+    /// Carries out an order. What comes of it at once is put behind `events`,
+    /// what is worth saying behind `lines`.
+    pub(super) fn perform(
+        &mut self,
+        action: Action,
+        events: &mut VecDeque<Event>,
+        lines: &mut Vec<Line>,
+    ) {
+        match action {
+            Action::Spawn(id) => self.spawn(id, events),
+            Action::Reload(id) => self.pass_on(id, Signal::HUP, lines),
+            Action::Reopen(id) => self.pass_on(id, Signal::USR1, lines),
+            Action::Forward(id, signal) => self.pass_on(id, signal, lines),
+            Action::BeginStop(delay) => {
+                if !delay.is_zero() && self.needs_marker() {
+                    self.marker.make();
+                }
+            }
+            Action::Hold(scope) => self.hold(scope),
+            Action::Release(scope) => self.release(scope),
+            Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
+            Action::Dismiss(scope) => self.dismiss(scope),
+            Action::Force(scope, force) => self.force(scope, force, lines),
+            Action::PresumeReady(id) => self.warn_unseen(id),
+            Action::EndedUnasked(id) => self.say_what_was_forgotten(id),
+            Action::BeginLameDuck(_)
+            | Action::StartFailed(_)
+            | Action::StillStarting(_)
+            | Action::AwaitQuiet(_)
+            | Action::StopAwaitingQuiet(_)
+            | Action::Exit => {}
+        }
+    }
+
+    fn spawn(&mut self, id: ServiceId, events: &mut VecDeque<Event>) {
+        let config = Rc::clone(&self.config);
+        let (Some(service), Some(main)) = (config.services.get(id.0), self.mains.get_mut(id.0))
+        else {
+            return;
+        };
+        let is_alone = config.services.len() == 1;
+        let mut variables = vec![("DRAINIT_DELAY", "0")];
+        variables.extend(service.variables.iter().map(|name| (*name, "")));
+        if service.preset.is_some() || !is_alone {
+            let listeners = sockets::listeners().ok();
+            let inodes = |all: Vec<_>| all.iter().map(|it: &sockets::Listener| it.inode).collect();
+            main.seen.before = listeners.map(inodes);
+        }
+        let may_have_terminal = is_alone && service.preset.is_none() && !service.names_preset;
+        let program = Program {
+            file: &service.program,
+            command: &service.command,
+            variables: &variables,
+            terminal: if may_have_terminal && process::owns_terminal() {
+                Terminal::Foreground
+            } else if may_have_terminal {
+                Terminal::OwnGroup
+            } else {
+                Terminal::OwnSession
+            },
+        };
+        self.table = None;
+        match process::spawn(&program, &self.wakes.inherited) {
+            Ok(Spawned { pid, exec }) => {
+                self.childless = false;
+                main.ids.pid = Some(pid);
+                main.ids.group = Some(pid);
+                panic::remember_main(pid, service.main_stop());
+                main.started_at = Timestamp(self.start.elapsed());
+                main.exec = Exec::Awaited {
+                    wakes_us: self.wakes.add(&exec).is_ok(),
+                    pipe: exec,
+                };
+            }
+            Err(SpawnError::Refused(error) | SpawnError::Failed(_, error)) => {
+                warn!(target: &service.name, "can't be started now: {error}");
+                events.push_back(Event::SpawnRefused(id));
+            }
+        }
+    }
+
+    /// How a service's exec went, if that is known by now.
+    pub(super) fn look_at_exec(&mut self, id: ServiceId) -> Option<Event> {
+        let config = Rc::clone(&self.config);
+        let (service, main) = (config.services.get(id.0)?, self.mains.get_mut(id.0)?);
+        let Exec::Awaited { pipe, .. } = &main.exec else {
+            return None;
+        };
+        let outcome = pipe.outcome()?;
+        main.exec = Exec::Known;
+        let (pid, who) = (main.ids.pid?, &service.name);
+        Some(match outcome {
+            Ok(()) => {
+                info!(target: who, "started, pid {pid}");
+                Event::Executed(id)
+            }
+            Err(error) => {
+                // What is left of it is an orphan without a name.
+                panic::forget_main(pid);
+                main.ids.pid = None;
+                match error {
+                    SpawnError::Refused(error) => {
+                        warn!(target: who, "can't be started now: {error}");
+                        Event::SpawnRefused(id)
+                    }
+                    SpawnError::Failed(failure, error) => {
+                        let file = service.program.display();
+                        warn!(target: who, "{file} can't be executed: {error}");
+                        self.record.start_failed(id, failure);
+                        Event::SpawnFailed(id)
+                    }
+                }
+            }
+        })
+    }
+
+    /// Signals a process whose pid may be another's by now, unless it is our
+    /// child: a pid that we haven't reaped stays what it is.
+    fn signal(&self, process: &Process, signal: Signal) -> Sent {
+        let result = if process.parent == Some(self.own_pid) {
+            process::kill(process.pid, signal).map(|()| None)
+        } else {
+            match PidFd::open(process.pid) {
+                Ok(pidfd) if process.runs() => pidfd.send(signal).map(|()| Some(pidfd)),
+                // A kernel without pidfds, or a filter that denies them; a
+                // moment's risk is left.
+                Err(_) if process.runs() => process::kill(process.pid, signal).map(|()| None),
+                Ok(_) | Err(_) => return Sent::Gone,
+            }
+        };
+        match result {
+            Ok(pidfd) => Sent::Reached(pidfd),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Sent::Gone,
+            Err(error) => Sent::Refused(error),
+        }
+    }
+
+    /// Signals processes of a scope; those that may not be signalled, as their own
+    /// users.
+    fn send(&mut self, scope: Scope, targets: &[(Process, Signal)]) -> Outcome {
+        let mut reached = Vec::new();
+        let mut refused = Vec::new();
+        for (process, signal) in targets {
+            match self.signal(process, *signal) {
+                Sent::Reached(pidfd) => {
+                    let process = *process;
+                    reached.push((Asked { process, pidfd }, *signal));
+                }
+                Sent::Gone => {}
+                Sent::Refused(error) => {
+                    debug!(target: OURSELVES, "pid {}, {signal}: {error}", process.pid);
+                    refused.push((*process, *signal));
+                }
+            }
+        }
+        let as_users = send_as_users(refused);
+        reached.extend(as_users.reached);
+        self.is_table_old = true;
+        let told = self.told_mut(scope);
+        for (asked, signal) in &reached {
+            told.remember(&asked.process, *signal);
+        }
+        for (asked, signal) in &reached {
+            self.record.sent(scope, *signal);
+            // A stopped process would see the signal only when somebody continues it.
+            let _ = self.signal(&asked.process, Signal::CONT);
+        }
+        Outcome {
+            reached,
+            refused: as_users.refused,
+        }
+    }
+
+    /// Has the last order's processes awaited: as few descriptors as need be.
+    fn await_end_of(&mut self, scope: Scope, asked: Vec<Asked>) {
+        let is_few = asked.len() <= PIDFDS_AT_MOST;
+        let mut awaited: Vec<Asked> = asked
+            .into_iter()
+            .map(|Asked { process, pidfd }| {
+                let pidfd = pidfd
+                    .or_else(|| PidFd::open(process.pid).ok())
+                    .filter(|pidfd| is_few && self.wakes.add(pidfd).is_ok());
+                Asked { process, pidfd }
+            })
+            .collect();
+        // Where not all can have one, none has: /proc needs descriptors, too.
+        if awaited.iter().any(|asked| asked.pidfd.is_none()) {
+            for asked in &mut awaited {
+                asked.pidfd = None;
+            }
+        }
+        self.told_mut(scope).awaited = awaited;
+    }
+
+    /// The php-fpm masters that can be stopped without harm: whoever started one
+    /// may watch it, as sudo does, or bash with job control; we don't.
+    fn hold(&mut self, scope: Scope) {
+        let table = self.table();
+        let its = table.of(scope);
+        for index in table.masters(&its, Kind::Fpm) {
+            let Some(member) = table.get(index) else {
+                continue;
+            };
+            let is_ours = member.process.parent == Some(self.own_pid);
+            if is_ours && matches!(self.signal(&member.process, Signal::STOP), Sent::Reached(_)) {
+                self.told_mut(scope).held.push(member.process);
+            }
+        }
+        // They may have started a worker since that table was read.
+        self.table = None;
+    }
+
+    fn release(&mut self, scope: Scope) {
+        for process in mem::take(&mut self.told_mut(scope).held) {
+            // It may have been reaped since.
+            if process.runs() {
+                let _ = self.signal(&process, Signal::CONT);
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        scope: Scope,
+        layer: Layer,
+        events: &mut VecDeque<Event>,
+        lines: &mut Vec<Line>,
+    ) {
+        let table = self.table();
+        let its = table.of(scope);
+        let by_preset = |indices: Vec<usize>| -> Targets {
+            let members = indices.into_iter().filter_map(|index| table.get(index));
+            members
+                .filter_map(|it| Some((it.process, it.preset?.stop)))
+                .collect()
+        };
+        let groups = match layer {
+            Layer::Web => vec![(
+                Whom::Layer(layer),
+                by_preset(table.masters(&its, Kind::Web)),
+            )],
+            Layer::Masters => vec![(
+                Whom::Layer(layer),
+                by_preset(table.masters(&its, Kind::Fpm)),
+            )],
+            Layer::Workers => vec![(Whom::Layer(layer), by_preset(table.workers(&its)))],
+            Layer::Main => self.last_targets(scope, &table, &its),
+        };
+        let mut asked = Vec::new();
+        for (whom, mut targets) in groups {
+            // Workers are asked again in each round.
+            if layer != Layer::Workers {
+                targets.retain(|(process, _)| !self.was_asked(scope, process));
+            }
+            let Outcome { reached, refused } = self.send(scope, &targets);
+            let who = self.who(scope, reached.first().map(|(asked, _)| &asked.process));
+            let mut signals: Vec<Signal> = reached.iter().map(|(_, signal)| *signal).collect();
+            signals.dedup();
+            lines.extend(signals.into_iter().map(|signal| Line {
+                who: who.clone(),
+                what: report::asked(whom, signal),
+            }));
+            if layer == Layer::Workers && reached.is_empty() && !refused.is_empty() {
+                events.push_back(Event::AskRefused(scope));
+            } else if layer != Layer::Workers {
+                self.ask_wrappers(scope, &table, &refused, lines);
+            }
+            asked.extend(reached.into_iter().map(|(asked, _)| asked));
+            let refused = refused.into_iter().map(|(process, _)| Asked {
+                process,
+                pidfd: None,
+            });
+            if layer == Layer::Web || layer == Layer::Masters {
+                asked.extend(refused);
+            }
+        }
+        self.await_end_of(scope, asked);
+    }
+
+    /// Whom the last layer means: the main process, and if that is a shell, what it
+    /// runs; once it was reaped, all that is left.
+    fn last_targets(&self, scope: Scope, table: &Table, its: &[usize]) -> Vec<(Whom, Targets)> {
+        let process = |index: usize| table.get(index).map(|member| member.process);
+        let others = table.others(its);
+        let main = match scope {
+            Scope::Service(id) => self.mains.get(id.0).and_then(|main| main.ids.pid),
+            Scope::Rest => None,
+        };
+        let Some(main) = main else {
+            let whom = match scope {
+                Scope::Service(_) => Whom::Leftovers,
+                Scope::Rest => Whom::Layer(Layer::Main),
+            };
+            let targets = others.into_iter().filter_map(process);
+            return vec![(whom, targets.map(|it| (it, Signal::TERM)).collect())];
+        };
+        let signal = match scope {
+            Scope::Service(id) => self.config.services.get(id.0).map(ServiceConfig::main_stop),
+            Scope::Rest => None,
+        };
+        let main = table.find(main);
+        let its_own = main.and_then(process);
+        let run = main.map_or_else(Vec::new, |main| table.run_by_shell(main));
+        let run = run
+            .into_iter()
+            .filter(|index| others.contains(index))
+            .filter_map(process);
+        vec![
+            (
+                Whom::Layer(Layer::Main),
+                its_own
+                    .map(|it| (it, signal.unwrap_or(Signal::TERM)))
+                    .into_iter()
+                    .collect(),
+            ),
+            (Whom::Below, run.map(|it| (it, Signal::TERM)).collect()),
+        ]
+    }
+
+    /// A preset that may not be signalled runs below something that may: sudo
+    /// hands on what it gets.
+    fn ask_wrappers(
+        &mut self,
+        scope: Scope,
+        table: &Table,
+        refused: &[(Process, Signal)],
+        lines: &mut Vec<Line>,
+    ) {
+        for (process, signal) in refused {
+            let wrapper = table
+                .find(process.pid)
+                .and_then(|index| table.get(table.wrapper(index, *signal)?))
+                .map(|member| (member.process, *signal));
+            let Outcome { reached, .. } = self.send(scope, wrapper.as_slice());
+            let who = self.who(scope, Some(process));
+            match reached.first() {
+                Some((asked, _)) => lines.push(Line {
+                    who,
+                    what: format!("{} <- {signal}, to hand it on", asked.process.comm),
+                }),
+                None => warn!(
+                    target: &who,
+                    "{} (pid {}) may not be sent {signal}: CAP_KILL is missing, or the same user",
+                    process.comm, process.pid
+                ),
+            }
+        }
+    }
+
+    fn who(&self, scope: Scope, first: Option<&Process>) -> String {
+        match (scope, first) {
+            (Scope::Service(id), _) => self.name(id),
+            (Scope::Rest, Some(first)) => first.comm.to_string(),
+            (Scope::Rest, None) => OURSELVES.to_owned(),
+        }
+    }
+
+    fn dismiss(&mut self, scope: Scope) {
+        let table = self.table();
+        let its = table.of(scope);
+        let masters = table.masters(&its, Kind::Web);
+        let masters = masters.into_iter().filter_map(|index| table.get(index));
+        let targets: Targets = masters
+            .map(|member| (member.process, Signal::TERM))
+            .collect();
+        self.send(scope, &targets);
+    }
+
+    fn force(&mut self, scope: Scope, force: Force, lines: &mut Vec<Line>) {
+        let held_up = self.held_up(scope);
+        let table = self.table();
+        let signal = match force {
+            Force::Term => Signal::TERM,
+            Force::Kill => Signal::KILL,
+        };
+        let group = match scope {
+            Scope::Service(id) => self.mains.get(id.0).and_then(|main| main.ids.group),
+            Scope::Rest => None,
+        };
+        let had_term = |process: &Process| {
+            force == Force::Term && self.told(scope).is_some_and(|told| told.had_term(process))
+        };
+        let mut targets: Targets = table
+            .of(scope)
+            .into_iter()
+            .filter_map(|index| table.get(index))
+            .filter(|member| !had_term(&member.process))
+            .map(|member| (member.process, signal))
+            .collect();
+        let mut reached_unseen = false;
+        let is_group_its =
+            |group: &Pid| !table.is_whole || targets.iter().any(|(it, _)| it.group == Some(*group));
+        if force == Force::Kill || !table.is_whole {
+            // The group first: a process may fork while we go through them.
+            if let Some(group) = group.filter(is_group_its) {
+                reached_unseen = process::kill_group(group, signal).is_ok();
+            }
+        }
+        // php-fpm's master would start new workers.
+        targets.sort_by_key(|(process, _)| {
+            table
+                .find(process.pid)
+                .is_some_and(|index| table.is_worker(index))
+        });
+        let Outcome { reached, .. } = self.send(scope, &targets);
+        if reached.is_empty() && !reached_unseen {
+            return;
+        }
+        self.record.sent(scope, signal);
+        self.record.forced(scope, force, held_up);
+        lines.push(Line {
+            who: self.who(scope, None),
+            what: report::forced(force, held_up),
+        });
+    }
+
+    /// Whether the only service is a single process, and no preset: then a signal
+    /// is its own, and doesn't have to wait for a look at all of /proc.
+    pub(super) fn is_plain(&mut self) -> bool {
+        let ([main], [service]) = (self.mains.as_mut_slice(), &*self.config.services) else {
+            return false;
+        };
+        let Some(pid) = main.ids.pid.filter(|_| service.preset.is_none()) else {
+            return false;
+        };
+        main.glance = main.glance.take().or_else(|| Glance::at(pid));
+        main.glance
+            .as_ref()
+            .is_some_and(|glance| glance.is_lone(|comm| Preset::by_comm(comm).is_none()))
+    }
+
+    /// Hands a signal on to a service: to its presets in their own way, else to its
+    /// main process.
+    fn pass_on(&mut self, id: ServiceId, signal: Signal, lines: &mut Vec<Line>) {
+        let is_only = self.mains.len() == 1;
+        if self.is_plain() {
+            return self.signal_main(id, signal);
+        }
+        let table = self.table();
+        let its = table.of(Scope::Service(id));
+        let mut presets = table.masters(&its, Kind::Web);
+        presets.extend(table.masters(&its, Kind::Fpm));
+        let who = self.name(id);
+        let mut say = |what: String| {
+            lines.push(Line {
+                who: who.clone(),
+                what,
+            });
+        };
+        for (member, preset) in presets
+            .iter()
+            .filter_map(|index| table.get(*index))
+            .filter_map(|member| Some((member, member.preset?)))
+        {
+            let is_main =
+                self.mains.get(id.0).and_then(|main| main.ids.pid) == Some(member.process.pid);
+            match preset.handed_on(signal, is_only && is_main) {
+                Ok((signal, remark)) => {
+                    if let Sent::Refused(error) = self.signal(&member.process, signal) {
+                        say(format!("can't be sent {signal}: {error}"));
+                    } else {
+                        say(format!("<- {signal}{remark}"));
+                    }
+                }
+                Err("") => {}
+                Err(why) => say(why.to_owned()),
+            }
+        }
+        if !presets.is_empty() {
+            return;
+        }
+        let names_preset = self
+            .config
+            .services
+            .get(id.0)
+            .is_some_and(|it| it.names_preset);
+        if is_only && !names_preset || self.main_catches(id, signal) {
+            return self.signal_main(id, signal);
+        }
+        let main = self.mains.get_mut(id.0);
+        if main.is_some_and(|main| !mem::replace(&mut main.is_said_left_out, true)) {
+            say(format!("gets no {signal}, which it has no handler for"));
+        }
+    }
+
+    fn main_catches(&self, id: ServiceId, signal: Signal) -> bool {
+        let pid = self.mains.get(id.0).and_then(|main| main.ids.pid);
+        let handling = pid.map(|pid| proc::handling(pid, signal));
+        matches!(handling, Some(Handling::Caught | Handling::Unknown))
+    }
+
+    fn signal_main(&self, id: ServiceId, signal: Signal) {
+        let Some(pid) = self.mains.get(id.0).and_then(|main| main.ids.pid) else {
+            return;
+        };
+        if let Err(error) = process::kill(pid, signal) {
+            let who = self.name(id);
+            warn!(target: &who, "can't be sent {signal}: {error}");
+        }
+    }
+
+    /// A preset that goes to the background all the same is watched there: returns
+    /// whether the process that took the place of the main process was found.
+    pub(super) fn follow_to_background(&mut self, id: ServiceId, status: Status) -> bool {
+        let config = Rc::clone(&self.config);
+        let preset = config.services.get(id.0).and_then(|it| it.preset);
+        let serves = self.machine.stopping_since().is_none();
+        let (Some(preset), Status::Exited(0), true) = (preset, status, serves) else {
+            return false;
+        };
+        let table = self.table();
+        let its = table.of(Scope::Service(id));
+        let is_it = |member: &&Member| {
+            member.preset == Some(preset) && member.process.parent == Some(self.own_pid)
+        };
+        let masters = table.masters(&its, preset.kind);
+        let mut masters = masters.into_iter().filter_map(|index| table.get(index));
+        let Some(pid) = masters.find(is_it).map(|member| member.process.pid) else {
+            return false;
+        };
+        let Some(main) = self.mains.get_mut(id.0) else {
+            return false;
+        };
+        main.ids.pid = Some(pid);
+        panic::remember_main(pid, preset.stop);
+        info!(target: &self.name(id), "went to the background, where it is watched: pid {pid}");
+        true
+    }
+
+    /// A lone command that ends at once, or leaves a daemon behind, was hardly
+    /// meant to.
+    fn say_what_was_forgotten(&mut self, id: ServiceId) {
+        let config = Rc::clone(&self.config);
+        let ([service], true) = (&*config.services, self.record.requested_by().is_none()) else {
+            return;
+        };
+        let who = self.name(id);
+        let table = self.table();
+        if let Some(member) = table.all().first() {
+            let comm = member.process.comm;
+            warn!(target: &who, "has left {comm} behind, which is stopped now: a container lasts \
+                  as long as its command, which has to stay in the foreground");
+        } else if service.command.len() == 1
+            && self
+                .mains
+                .first()
+                .is_some_and(|it| self.now().since(it.started_at) < AT_ONCE)
+            && is_script(&service.program)
+        {
+            warn!(target: &who, "is a script that had nothing to run: was the CMD forgotten? \
+                  ENTRYPOINT resets an inherited one");
+        }
+    }
+}
+
+/// Without `CAP_KILL` root may not signal another user, but may become that user.
+fn send_as_users(mut targets: Targets) -> Outcome {
+    let mut outcome = Outcome::default();
+    while let Some((first, signal)) = targets.first().copied() {
+        let user = proc::user(first.pid);
+        let (alike, others): (Targets, Targets) = targets
+            .into_iter()
+            .partition(|(process, its)| *its == signal && proc::user(process.pid) == user);
+        targets = others;
+        let asked: Vec<Asked> = alike
+            .iter()
+            .map(|(process, _)| Asked {
+                process: *process,
+                pidfd: PidFd::open(process.pid).ok(),
+            })
+            .collect();
+        let receivers: Vec<Target> = asked
+            .iter()
+            .filter(|asked| asked.process.runs())
+            .map(|asked| match &asked.pidfd {
+                Some(pidfd) => Target::PidFd(pidfd),
+                None => Target::Pid(asked.process.pid),
+            })
+            .collect();
+        let sent = user.map(|user| process::signal_as(user, &receivers, signal));
+        if let Some(Ok(())) = sent {
+            outcome
+                .reached
+                .extend(asked.into_iter().map(|asked| (asked, signal)));
+        } else {
+            outcome.refused.extend(alike);
+        }
+    }
+    outcome
+}
+
+fn is_script(file: &Path) -> bool {
+    let mut start = [0; 2];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *b"#!"
+}

@@ -1,0 +1,403 @@
+//! Looking: what the kernel shows of what the core awaits. What can't be seen
+//! counts as there.
+
+use std::io;
+use std::mem;
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::Supervisor;
+use super::members::Table;
+use crate::config::StopAfter;
+use crate::machine::{
+    Attendance, Busy, Condition, Event, Listens, Remains, Scope, ServiceId, Sight, Unsent,
+};
+use crate::preset::Kind;
+use crate::report::HeldUp;
+use crate::signal::Signal;
+use crate::sys::proc::{self, Handling};
+use crate::sys::process::{self, Pid};
+use crate::sys::sockets::{self, EphemeralPorts, Listener, Peer, Presence};
+
+/// How soon a condition is looked at again that no descriptor tells of. The
+/// time doubles while the same conditions hold: a service that starts, or a
+/// leftover that ends, does so soon or late.
+pub(super) const LOOK_FIRST: Duration = Duration::from_millis(10);
+
+/// The longest time between two looks.
+const LOOK_AT_MOST: Duration = Duration::from_millis(100);
+
+/// For so many times as long as a look took there is no other one, beside
+/// thousands of processes.
+const LOOK_REST: u32 = 4;
+
+/// What was seen of a service's sockets.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The listening sockets that were there before it was started, where that
+    /// was looked at.
+    pub(super) before: Option<Vec<u64>>,
+    /// The inodes of what it listens on.
+    listeners: Vec<u64>,
+    /// Its ports, if TCP is all that it serves: nothing tells of the clients of
+    /// a unix socket, or of UDP.
+    tcp_ports: Option<Vec<u16>>,
+    /// Its workers when they were last looked at, with their start and how
+    /// often they had slept; `None` before the first look.
+    workers: Option<Vec<Slept>>,
+    /// It was said that it can't be seen whether this service listens.
+    is_said_unseen: bool,
+}
+
+/// How often a worker has gone to sleep: once for each request, at least.
+#[derive(Debug, PartialEq, Eq)]
+struct Slept {
+    pid: Pid,
+    started: u64,
+    times: u64,
+}
+
+impl Supervisor {
+    /// Looks for what the core awaits, and again whenever it has ordered
+    /// something, or awaits something else. One look at /proc answers all that is
+    /// awaited at a time.
+    pub(super) fn look(&mut self) {
+        let start = self.now();
+        loop {
+            let awaited = self.machine.awaits();
+            if self.is_table_old {
+                self.table = None;
+            }
+            let events: Vec<Event> = awaited.iter().filter_map(|it| self.answer(*it)).collect();
+            let mut ordered = false;
+            for event in events {
+                ordered |= self.tell(event);
+            }
+            if !ordered && self.machine.awaits() == awaited {
+                break;
+            }
+        }
+        let rest = self.now().since(start) * LOOK_REST;
+        self.look_after = (self.look_after * 2).min(LOOK_AT_MOST).max(rest);
+    }
+
+    fn answer(&mut self, condition: Condition) -> Option<Event> {
+        match condition {
+            Condition::Sight(id) => self.look_at(id),
+            Condition::AskedGone(scope) => self.look_whether_asked_gone(scope),
+            Condition::Silent(scope) => self
+                .are_clients_silent(scope)
+                .then_some(Event::Silent(scope)),
+            Condition::Quiet(id) => self.look_why_busy(id).map(|busy| Event::Busy(id, busy)),
+            Condition::Remains(scope) => Some(Event::Remains(scope, self.remains(scope))),
+            Condition::Flushed => self.look_whether_flushed(),
+        }
+    }
+
+    fn look_whether_asked_gone(&mut self, scope: Scope) -> Option<Event> {
+        let told = self.told_mut(scope);
+        let before = told.awaited.len();
+        told.awaited.retain(|asked| !asked.has_gone());
+        match told.awaited.len() {
+            0 => Some(Event::AskedGone(scope)),
+            fewer if fewer < before => Some(Event::AskedFewer(scope)),
+            _ => None,
+        }
+    }
+
+    fn remains(&mut self, scope: Scope) -> Remains {
+        // waitpid(2) alone proves that nothing is left.
+        if self.childless {
+            return Remains::NOTHING;
+        }
+        let table = self.table();
+        let its = table.of(scope);
+        let masters = table.masters(&its, Kind::Fpm);
+        let has_workers = !table.workers(&its).is_empty();
+        let attendance = if masters.is_empty() && !has_workers {
+            Attendance::Nobody
+        } else {
+            self.attendance(scope)
+        };
+        let is_there = match scope {
+            // All that runs below us is its, and something does.
+            Scope::Rest => true,
+            Scope::Service(_) if self.mains.len() == 1 => true,
+            Scope::Service(id) => {
+                let group = self.mains.get(id.0).and_then(|main| main.ids.group);
+                !its.is_empty() || !table.is_whole && group.is_some_and(process::is_group_there)
+            }
+        };
+        Remains {
+            any: is_there,
+            web: self.has_unasked(scope, &table, &table.masters(&its, Kind::Web)),
+            workers: has_workers,
+            masters: self.has_unasked(scope, &table, &masters),
+            other: self.has_unasked(scope, &table, &table.others(&its)),
+            attendance,
+        }
+    }
+
+    fn has_unasked(&self, scope: Scope, table: &Table, of: &[usize]) -> bool {
+        of.iter()
+            .filter_map(|index| table.get(*index))
+            .any(|member| !self.was_asked(scope, &member.process))
+    }
+
+    fn attendance(&self, scope: Scope) -> Attendance {
+        let listeners = match scope {
+            Scope::Service(id) => self.seen(id).map(|seen| seen.listeners.as_slice()),
+            Scope::Rest => None,
+        };
+        let listeners = listeners.unwrap_or_default();
+        if listeners.is_empty() {
+            return Attendance::Unknown;
+        }
+        match sockets::presence(listeners) {
+            Ok(Presence::Nobody) => Attendance::Nobody,
+            Ok(Presence::Connected) => Attendance::Connected,
+            Ok(Presence::Queued) => Attendance::Queued,
+            Err(_) => Attendance::Unknown,
+        }
+    }
+
+    fn seen(&self, id: ServiceId) -> Option<&Seen> {
+        self.mains.get(id.0).map(|main| &main.seen)
+    }
+
+    fn look_at(&mut self, id: ServiceId) -> Option<Event> {
+        let listens = self.listens(id);
+        let starting = self.machine.stopping_since().is_none();
+        match listens {
+            Listens::Yes if starting => info!(target: &self.name(id), "ready"),
+            Listens::No if starting => return None,
+            Listens::Unknown if !starting => self.warn_unseen(id),
+            Listens::Yes | Listens::No | Listens::Unknown => {}
+        }
+        let table = self.table();
+        let its = table.of(Scope::Service(id));
+        let runs = [Kind::Web, Kind::Fpm]
+            .into_iter()
+            .find(|kind| !table.masters(&its, *kind).is_empty());
+        Some(Event::Seen(id, Sight { listens, runs }))
+    }
+
+    pub(super) fn warn_unseen(&mut self, id: ServiceId) {
+        let who = self.name(id);
+        if let Some(main) = self.mains.get_mut(id.0) {
+            if !mem::replace(&mut main.seen.is_said_unseen, true) {
+                warn!(target: &who, "neither its descriptors nor the socket tables tell whether it \
+                      listens: it counts as listening");
+            }
+        }
+    }
+
+    fn listens(&mut self, id: ServiceId) -> Listens {
+        let table = self.table();
+        let its = table.of(Scope::Service(id));
+        let mut inodes = Vec::new();
+        let mut is_unseen = !table.is_whole;
+        let mut unseen_users = Vec::new();
+        // A worker has what its master has, and its connections: thousands.
+        let looked_into = its.iter().filter(|index| !table.is_worker(**index));
+        for member in looked_into.filter_map(|index| table.get(*index)) {
+            if !table.is_whole {
+                // Its number may be another process's in that /proc.
+                continue;
+            }
+            match sockets::held_by(member.process.pid) {
+                Ok(held) => inodes.extend(held),
+                // Of who is about to end nothing can be read either.
+                Err(_) if member.process.runs() => {
+                    is_unseen = true;
+                    unseen_users.extend(proc::user(member.process.pid));
+                }
+                Err(_) => {}
+            }
+        }
+        if inodes.is_empty() && !is_unseen {
+            return Listens::No;
+        }
+        let Ok(listeners) = sockets::listeners() else {
+            return Listens::Unknown;
+        };
+        let is_preset = self
+            .config
+            .services
+            .get(id.0)
+            .is_some_and(|service| service.preset.is_some());
+        let its: Vec<&Listener> = listeners
+            .iter()
+            .filter(|listener| inodes.contains(&listener.inode))
+            .collect();
+        // Only where all of it is seen, and TCP.
+        let ports = its.iter().map(|listener| listener.endpoint.tcp_port());
+        let tcp_ports = ports.collect::<Option<Vec<u16>>>().filter(|_| !is_unseen);
+        let mut found = its;
+        let mut may_be_others = false;
+        if found.is_empty() {
+            // Of who can't be looked into, what appeared since its start may be its
+            // own. A unix socket doesn't say whose it is.
+            let candidates = self.may_be_held_by(id, &listeners);
+            let is_its = |listener: &&Listener| match listener.user {
+                Some(user) => unseen_users.contains(&user),
+                None => is_preset,
+            };
+            may_be_others = !candidates.is_empty();
+            found = candidates.into_iter().filter(is_its).collect();
+        }
+        self.everybodys_ports = listeners
+            .iter()
+            .filter_map(|listener| listener.endpoint.tcp_port())
+            .collect();
+        let found_ports = found.iter().filter_map(|it| it.endpoint.tcp_port());
+        self.ports.extend(found_ports);
+        self.ports.sort_unstable();
+        self.ports.dedup();
+        let is_ready_by_itself = !found.is_empty();
+        let listeners = found.iter().map(|listener| listener.inode).collect();
+        let Some(main) = self.mains.get_mut(id.0) else {
+            return Listens::Unknown;
+        };
+        main.seen.tcp_ports = tcp_ports;
+        main.seen.listeners = listeners;
+        if is_ready_by_itself {
+            Listens::Yes
+        } else if is_unseen && (may_be_others || is_preset) {
+            Listens::Unknown
+        } else {
+            Listens::No
+        }
+    }
+
+    /// The listening sockets that a service may hold which can't be looked into:
+    /// none that was there before it was started, or is another one's.
+    fn may_be_held_by<'a>(&self, id: ServiceId, listeners: &'a [Listener]) -> Vec<&'a Listener> {
+        let before = self.seen(id).and_then(|seen| seen.before.as_deref());
+        let is_before = |inode: u64| before.is_some_and(|before| before.contains(&inode));
+        let is_others = |inode: u64| {
+            let others = self.mains.iter().enumerate();
+            others
+                .filter(|(index, _)| *index != id.0)
+                .any(|(_, other)| other.seen.listeners.contains(&inode))
+        };
+        listeners
+            .iter()
+            .filter(|listener| !is_before(listener.inode) && !is_others(listener.inode))
+            .collect()
+    }
+
+    /// Why a php-fpm alone is not to be asked yet. Fast requests go unseen on
+    /// its sockets between two looks, but each has a worker sleep once more.
+    fn look_why_busy(&mut self, id: ServiceId) -> Option<Busy> {
+        let table = self.table();
+        let its = table.of(Scope::Service(id));
+        let workers: Vec<Slept> = table
+            .workers(&its)
+            .into_iter()
+            .filter_map(|index| {
+                let process = &table.get(index)?.process;
+                let times = proc::voluntary_switches(process.pid)?;
+                let (pid, started) = (process.pid, process.started);
+                Some(Slept {
+                    pid,
+                    started,
+                    times,
+                })
+            })
+            .collect();
+        let main = self.mains.get_mut(id.0)?;
+        // Fewer workers are no sign of work: with pm = dynamic an idle one goes
+        // each second.
+        let is_at_work = main
+            .seen
+            .workers
+            .as_ref()
+            .is_some_and(|before| workers.iter().any(|worker| !before.contains(worker)));
+        main.seen.workers = Some(workers);
+
+        let Ok(listeners) = sockets::listeners() else {
+            return Some(Busy::Unknown);
+        };
+        let is_queued = |listener: &Listener| {
+            listener.queued > 0 && main.seen.listeners.contains(&listener.inode)
+        };
+        let clients = |port: io::Result<Option<u16>>| match port {
+            Ok(port) => port.map(Busy::Clients),
+            Err(_) => Some(Busy::Unknown),
+        };
+        let by_others = match &self.config.stop_after {
+            StopAfter::None => None,
+            StopAfter::Clients => {
+                let ephemeral = EphemeralPorts::read();
+                clients(sockets::connected(Peer::Outside, |port| {
+                    let is_served =
+                        self.everybodys_ports.contains(&port) || !ephemeral.contains(port);
+                    is_served && !self.ports.contains(&port)
+                }))
+            }
+            StopAfter::Ports(ports) => listeners
+                .iter()
+                .filter_map(|listener| listener.endpoint.tcp_port())
+                .find(|port| ports.contains(port))
+                .map(Busy::Listener)
+                .or_else(|| {
+                    clients(sockets::connected(Peer::Anywhere, |port| {
+                        ports.contains(&port)
+                    }))
+                }),
+        };
+        by_others
+            .or_else(|| listeners.iter().any(is_queued).then_some(Busy::Queue))
+            .or_else(|| is_at_work.then_some(Busy::Workers))
+    }
+
+    fn tcp_ports(&self, scope: Scope) -> Option<&[u16]> {
+        let Scope::Service(id) = scope else {
+            return None;
+        };
+        self.seen(id)?.tcp_ports.as_deref()
+    }
+
+    fn are_clients_silent(&self, scope: Scope) -> bool {
+        self.tcp_ports(scope).is_some_and(sockets::are_silent)
+    }
+
+    /// What keeps a scope that was asked to end.
+    pub(super) fn held_up(&self, scope: Scope) -> Option<HeldUp> {
+        if let Some(ports) = self.tcp_ports(scope) {
+            let clients = sockets::clients(ports).ok();
+            let clients = clients.filter(|clients| clients.count > 0);
+            if let Some((clients, silent)) = clients.and_then(|it| Some((it.count, it.silent_for?)))
+            {
+                return Some(HeldUp::Clients(clients, silent));
+            }
+        }
+        let Scope::Service(id) = scope else {
+            return None;
+        };
+        let pid = self.mains.get(id.0)?.ids.pid?;
+        let stop = self.config.services.get(id.0)?.main_stop();
+        let ignores = |signal: &Signal| proc::handling(pid, *signal) == Handling::Ignored;
+        [stop, Signal::TERM]
+            .into_iter()
+            .find(ignores)
+            .map(HeldUp::Ignores)
+    }
+
+    fn look_whether_flushed(&mut self) -> Option<Event> {
+        if self.ports.is_empty() {
+            return Some(Event::Unsent(Unsent::None));
+        }
+        // Where it can't be seen, it is waited for as long as for one who reads
+        // nothing.
+        let unsent = sockets::unsent(&self.ports).ok()?;
+        let before = mem::replace(&mut self.unsent, unsent);
+        match unsent {
+            0 => Some(Event::Unsent(Unsent::None)),
+            less if less < before => Some(Event::Unsent(Unsent::Shrunk)),
+            _ => None,
+        }
+    }
+}

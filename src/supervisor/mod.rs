@@ -1,0 +1,416 @@
+//! The shell around the core: one loop that learns facts and carries out
+//! orders.
+//!
+//! Every wake asks the same questions in the same order: which signals came,
+//! which children ended, which programs were executed, does anything hold that the
+//! core awaits, and has its deadline passed. Each answer is an event, and what the
+//! core orders upon it is carried out before the next event is told, so that no
+//! signal goes to a pid that was reaped in between. While serving nothing is
+//! awaited, and the loop sleeps.
+//!
+//! Nothing here is fatal once a service was started: what fails is logged,
+//! and the core goes on by its deadlines.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use crate::config::{Config, Marker};
+use crate::exit;
+use crate::logger::{self, OURSELVES, REPORT};
+use crate::machine::{Action, Condition, Event, Machine, Scope, ServiceId, Timestamp};
+use crate::preset::Preset;
+use crate::report::{Line, Record};
+use crate::signal::{Meaning, Signal, Surroundings, meaning};
+use crate::sys::proc::{Glance, Process};
+use crate::sys::process::{self, ExecPipe, Pid, Reaped, WindowSize};
+use crate::sys::wakes::{Descriptors, Wakes};
+
+use act::Told;
+use look::{LOOK_FIRST, Seen};
+use marker::DrainMarker;
+use members::{MainIds, Table};
+
+mod act;
+mod look;
+mod marker;
+mod members;
+mod panic;
+
+/// What runs the services. See the [module](self).
+#[derive(Debug)]
+pub struct Supervisor {
+    config: Rc<Config>,
+    machine: Machine,
+    record: Record,
+    start: Instant,
+    own_pid: Pid,
+    wakes: Wakes,
+    marker: DrainMarker,
+    /// By [`ServiceId`].
+    mains: Vec<Main>,
+    /// What ran below us before we started anything: no service's.
+    here_before: Vec<Process>,
+    /// What was done, for each scope whose drain has begun.
+    told: Vec<(Scope, Told)>,
+    /// What runs below us, since it was last looked at.
+    table: Option<Rc<Table>>,
+    /// Something was done since.
+    is_table_old: bool,
+    /// waitpid(2) said that there is no child: nothing at all runs below us.
+    childless: bool,
+    /// Local TCP ports that a service listened on.
+    ports: Vec<u16>,
+    /// Local TCP ports that anybody listened on when a service was last looked
+    /// into: at the stop request, at the latest.
+    everybodys_ports: Vec<u16>,
+    /// What the kernel still had to send at the last look.
+    unsent: u64,
+    /// The terminal's size when it was last looked at.
+    window: Option<WindowSize>,
+    look_after: Duration,
+    /// Empty between two events; kept for its memory.
+    actions: Vec<Action>,
+}
+
+/// A service's main process.
+#[derive(Debug, Default)]
+struct Main {
+    ids: MainIds,
+    started_at: Timestamp,
+    exec: Exec,
+    seen: Seen,
+    /// It was said that it gets no signals that it doesn't catch.
+    is_said_left_out: bool,
+    /// Once a signal was passed on to it; never where there are several services.
+    glance: Option<Glance>,
+}
+
+/// What is known of how a program's exec went.
+#[derive(Debug, Default)]
+enum Exec {
+    /// Nothing was started, or how it went was told.
+    #[default]
+    Known,
+    /// It may go on, or fail.
+    Awaited {
+        pipe: ExecPipe,
+        /// Its outcome wakes us.
+        wakes_us: bool,
+    },
+}
+
+impl Supervisor {
+    /// A supervisor that has started nothing yet.
+    pub fn new(config: Config, wakes: Wakes, start: Instant) -> Self {
+        let config = Rc::new(config);
+        Self {
+            machine: Machine::new(Rc::clone(&config)),
+            record: Record::new(&config),
+            start,
+            own_pid: Pid::own(),
+            wakes,
+            marker: DrainMarker::new(config.marker.path()),
+            mains: config.services.iter().map(|_| Main::default()).collect(),
+            here_before: Vec::new(),
+            told: Vec::new(),
+            table: None,
+            is_table_old: false,
+            childless: false,
+            ports: Vec::new(),
+            everybodys_ports: Vec::new(),
+            unsent: u64::MAX,
+            window: process::window_size(),
+            look_after: LOOK_FIRST,
+            actions: Vec::new(),
+            config,
+        }
+    }
+
+    /// Runs the services until all is over; returns the exit code.
+    pub fn run(mut self) -> u8 {
+        self.introduce();
+        self.marker.clear(self.is_marker_wanted());
+        panic::end_in_hook(self.config.last_term_at());
+        // Whoever became us by exec may have left some that have ended.
+        self.reap();
+        self.say_what_runs_already();
+        self.tell(Event::Tick);
+        while !self.machine.is_over() {
+            let signals = self.wait();
+            self.table = None;
+            let mut child_ended = false;
+            for signal in signals {
+                match signal {
+                    Signal::CHLD => child_ended = true,
+                    other => self.take(other),
+                }
+            }
+            if child_ended {
+                self.reap();
+            }
+            self.look_at_execs();
+            self.look();
+            if self.machine.deadline().is_some_and(|at| at <= self.now()) {
+                self.tell(Event::Tick);
+                self.look();
+            }
+        }
+        // Zombies that came since the last look.
+        while let Reaped::Child(..) = process::reap() {
+            self.record.orphans += 1;
+        }
+        self.marker.remove();
+        info!(target: REPORT, "{}", self.record.report(self.now(), &self.config));
+        exit::code(&self.record)
+    }
+
+    fn introduce(&self) {
+        let Config {
+            platform,
+            grace_period,
+            delay,
+            ..
+        } = &*self.config;
+        info!(
+            target: OURSELVES,
+            "{}: grace period {}, delay {} (defaults of {})",
+            env!("CARGO_PKG_VERSION"),
+            humantime::format_duration(*grace_period),
+            humantime::format_duration(*delay),
+            platform.name
+        );
+        for note in &self.config.notes {
+            warn!(target: OURSELVES, "{note}");
+        }
+        if std::process::id() != 1 {
+            if let Err(error) = process::become_subreaper() {
+                warn!(target: OURSELVES, "orphans go to PID 1, unseen by us: {error}");
+            }
+        }
+    }
+
+    /// A script that ran `php-fpm -D` and then became us: ours can't have the port.
+    fn say_what_runs_already(&mut self) {
+        if self.childless {
+            return;
+        }
+        let table = self.table();
+        self.here_before = table.all().iter().map(|member| member.process).collect();
+        self.table = None;
+        for service in &self.config.services {
+            let mut all = table.all().iter();
+            let same = all.find(|it| it.preset.is_some() && it.preset == service.preset);
+            if let Some(member) = same {
+                let process = &member.process;
+                warn!(
+                    target: &service.name,
+                    "{} runs already, pid {}: who started us has started it, and need not",
+                    process.comm, process.pid
+                );
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.start.elapsed())
+    }
+
+    /// What runs below us. It is read once for all that is asked at a time.
+    fn table(&mut self) -> Rc<Table> {
+        if let Some(table) = &self.table {
+            return Rc::clone(table);
+        }
+        let table = Rc::new(if self.childless {
+            Table::default()
+        } else {
+            let ids: Vec<MainIds> = self.mains.iter().map(|main| main.ids).collect();
+            Table::read(self.own_pid, &ids, &self.here_before, &self.config)
+        });
+        self.table = Some(Rc::clone(&table));
+        self.is_table_old = false;
+        table
+    }
+
+    /// Tells the core a fact, and carries out what it orders; returns whether
+    /// it ordered anything.
+    fn tell(&mut self, event: Event) -> bool {
+        let mut ordered = false;
+        let mut events = VecDeque::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let now = self.now();
+            let was_stopping = self.machine.stopping_since();
+            let mut lines: Vec<Line> = self.record.event(now, &event).into_iter().collect();
+            let mut actions = mem::take(&mut self.actions);
+            self.machine.handle(now, event, &mut actions);
+            ordered |= !actions.is_empty();
+            for action in actions.drain(..) {
+                lines.extend(self.record.action(now, &action));
+                self.perform(action, &mut events, &mut lines);
+            }
+            self.actions = actions;
+            // Only now: writing may take time, acting must not wait for it.
+            if let (None, Some(since)) = (was_stopping, self.machine.stopping_since()) {
+                logger::count_from(since.0);
+            }
+            for line in lines {
+                info!(target: &line.who, "{}", line.what);
+            }
+            next = events.pop_front();
+        }
+        if ordered {
+            self.look_after = LOOK_FIRST;
+        }
+        ordered
+    }
+
+    /// Sleeps until something may have happened; returns the signals that came.
+    fn wait(&self) -> impl Iterator<Item = Signal> + use<> {
+        let nothing_tells = |condition: Condition| match condition {
+            Condition::AskedGone(scope) => self
+                .told(scope)
+                .is_some_and(|told| told.awaited.iter().any(|asked| !asked.has_descriptor())),
+            Condition::Sight(_)
+            | Condition::Quiet(_)
+            | Condition::Remains(_)
+            | Condition::Silent(_)
+            | Condition::Flushed => true,
+        };
+        let awaited = self.machine.awaits();
+        let mut execs = self.mains.iter().filter_map(|main| match main.exec {
+            Exec::Awaited { wakes_us, .. } => Some(wakes_us),
+            Exec::Known => None,
+        });
+        let must_look =
+            execs.clone().any(|wakes_us| !wakes_us) || awaited.iter().copied().any(nothing_tells);
+        let descriptors = if execs.next().is_some() || !awaited.is_empty() {
+            Descriptors::Awaited
+        } else {
+            Descriptors::NotAwaited
+        };
+        let deadline = self.machine.deadline();
+        let until_deadline = deadline.map(|deadline| deadline.since(self.now()));
+        let until_look = must_look.then_some(self.look_after);
+        let timeout = until_deadline.into_iter().chain(until_look).min();
+        self.wakes.wait(timeout, descriptors)
+    }
+
+    fn take(&mut self, came: Signal) {
+        let rewrites = &self.config.rewrites;
+        let rewrite = rewrites.iter().find(|rewrite| rewrite.from == came);
+        let Some(signal) = rewrite.map_or(Some(came), |rewrite| rewrite.to) else {
+            return;
+        };
+        let event = match meaning(signal, self.surroundings(signal)) {
+            Meaning::Stop => Event::StopRequested(signal),
+            Meaning::Interrupt => Event::Interrupted,
+            Meaning::Reload => Event::ReloadRequested,
+            Meaning::Reopen => Event::ReopenRequested,
+            Meaning::Forward => Event::Signalled(signal),
+        };
+        self.tell(event);
+    }
+
+    /// Looked up only for the signals whose meaning depends on it.
+    fn surroundings(&mut self, signal: Signal) -> Surroundings {
+        let is_plain_command = signal == Signal::INT
+            && matches!(self.record.services.as_slice(), [only] if !only.is_preset)
+            && (self.is_plain() || !self.runs_preset(|_| true));
+        let winch_stops =
+            signal == Signal::WINCH && !self.is_resize() && self.runs_preset(Preset::is_apache);
+        Surroundings {
+            interrupt_stops: self.config.platform.interrupt_stops,
+            plain_command: is_plain_command,
+            winch_stops,
+        }
+    }
+
+    fn runs_preset(&mut self, is_meant: fn(&Preset) -> bool) -> bool {
+        let table = self.table();
+        table.all().iter().any(|it| it.preset.is_some_and(is_meant))
+    }
+
+    /// Whether the terminal, if there is one, has another size than before.
+    fn is_resize(&mut self) -> bool {
+        let window = process::window_size();
+        window.is_some() && mem::replace(&mut self.window, window) != window
+    }
+
+    /// Reaps all that have ended, and then tells of those that were main processes:
+    /// whether anything is left is known by then.
+    fn reap(&mut self) {
+        let mut ended = Vec::new();
+        loop {
+            match process::reap() {
+                Reaped::Child(pid, status) => {
+                    self.table = None;
+                    let mut mains = self.mains.iter_mut().enumerate();
+                    match mains.find(|(_, main)| main.ids.pid == Some(pid)) {
+                        Some((index, main)) => {
+                            main.glance = None;
+                            ended.push((ServiceId(index), pid, status));
+                        }
+                        None => self.record.orphans += 1,
+                    }
+                }
+                Reaped::Nothing => break,
+                Reaped::NoChildren => {
+                    self.childless = true;
+                    break;
+                }
+            }
+        }
+        // Whether it was executed at all is older than its end.
+        let of_execs: Vec<Event> = ended
+            .iter()
+            .filter_map(|(id, ..)| self.look_at_exec(*id))
+            .collect();
+        // From here on these pids are nobody's.
+        ended.retain(|(id, pid, _)| {
+            let main = self.mains.get_mut(id.0);
+            main.is_some_and(|main| main.ids.pid.take_if(|its| its == pid).is_some())
+        });
+        for (_, pid, _) in &ended {
+            panic::forget_main(*pid);
+        }
+        for event in of_execs {
+            self.tell(event);
+        }
+        for (id, _, status) in ended {
+            if !self.follow_to_background(id, status) {
+                self.tell(Event::Exited(id, status));
+            }
+        }
+    }
+
+    fn look_at_execs(&mut self) {
+        for index in 0..self.mains.len() {
+            if let Some(event) = self.look_at_exec(ServiceId(index)) {
+                self.tell(event);
+            }
+        }
+    }
+
+    fn name(&self, id: ServiceId) -> String {
+        self.config
+            .services
+            .get(id.0)
+            .map_or_else(String::new, |service| service.name.clone())
+    }
+
+    /// Whether a marker is to be expected, by what the command line says.
+    fn is_marker_wanted(&self) -> bool {
+        let mut services = self.config.services.iter();
+        matches!(self.config.marker, Marker::At(_))
+            || services.any(|service| service.preset.is_some_and(Preset::is_nginx))
+    }
+
+    /// Whether there is anybody to read it.
+    fn needs_marker(&mut self) -> bool {
+        self.config.marker != Marker::Default || self.runs_preset(Preset::is_nginx)
+    }
+}

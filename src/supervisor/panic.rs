@@ -1,0 +1,103 @@
+//! The last resort: what a panic, which should be impossible, leads to.
+
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::logger::OURSELVES;
+use crate::signal::Signal;
+use crate::sys::process::{self, Pid, Reaped};
+
+/// How long it sleeps between two looks for children that have ended.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The main processes, each with its stop signal.
+static MAINS: Mutex<Vec<(Pid, Signal)>> = Mutex::new(Vec::new());
+
+pub(super) fn remember_main(pid: Pid, stop: Signal) {
+    if let Ok(mut mains) = MAINS.lock() {
+        mains.push((pid, stop));
+    }
+}
+
+pub(super) fn forget_main(pid: Pid) {
+    if let Ok(mut mains) = MAINS.lock() {
+        mains.retain(|(main, _)| *main != pid);
+    }
+}
+
+/// A panic should be impossible. If one happens all the same, the services are
+/// asked to stop, and killed when their time is over.
+pub(super) fn end_in_hook(patience: Duration) {
+    std::panic::set_hook(Box::new(move |panic| {
+        // The panic may have come while it was held.
+        let mains = MAINS
+            .try_lock()
+            .map(|mains| mains.clone())
+            .unwrap_or_default();
+        last_resort(&mains, patience, || {
+            log::error!(target: OURSELVES, "{panic}; stopping all services");
+        });
+        std::process::exit(101);
+    }));
+}
+
+/// `say` says so, which may fail: after what has to be done at once.
+fn last_resort(mains: &[(Pid, Signal)], patience: Duration, say: impl FnOnce()) {
+    for (pid, stop) in mains {
+        // It may have gone, or be stopped.
+        let _ = process::kill(*pid, *stop);
+        let _ = process::kill(*pid, Signal::CONT);
+    }
+    say();
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        match process::reap() {
+            Reaped::NoChildren => return,
+            Reaped::Child(..) => {}
+            Reaped::Nothing => thread::sleep(PAUSE),
+        }
+    }
+    for (pid, _) in mains {
+        let _ = process::kill_group(*pid, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A child that has set this trap for SIGTERM.
+    fn child(trap: &str) -> (Child, Pid) {
+        let script = format!("trap '{trap}' TERM; echo ready; while :; do :; done");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        let pid = Pid::new(child.id().try_into().unwrap()).unwrap();
+        (child, pid)
+    }
+
+    /// One test, as the last resort reaps whatever child there is.
+    #[test]
+    fn the_last_resort_asks_and_then_kills() {
+        let (mut polite, pid) = child("exit 7");
+        last_resort(&[(pid, Signal::TERM)], Duration::from_secs(20), || {});
+        assert!(polite.wait().is_err(), "it was not reaped");
+
+        let (mut stubborn, pid) = child("");
+        last_resort(&[(pid, Signal::TERM)], Duration::ZERO, || {});
+        assert_eq!(stubborn.wait().unwrap().signal(), Some(9));
+    }
+}
