@@ -340,11 +340,7 @@ fn a_wrong_configuration_stops_what_was_started() {
         .start()
         .exit()
         .code(1)
-        .in_order(&[
-            "php-fpm exited 78",
-            "php-fpm ended after",
-            "report ",
-        ])
+        .in_order(&["php-fpm exited 78", "php-fpm ended after", "report "])
         .without("nginx started");
 }
 
