@@ -575,13 +575,12 @@ impl Machine {
 
     /// Whether signals for a service go to it: to a shell that is to become
     /// nginx they would mean its end.
-    fn takes_signals(service: &Service) -> bool {
+    fn takes_signals(&self, id: ServiceId, service: &Service) -> bool {
         service.main == Main::Running
             && match service.stage {
                 Stage::Serving | Stage::Draining => true,
-                Stage::Waiting | Stage::Respawning { .. } | Stage::Starting(_) | Stage::Gone => {
-                    false
-                }
+                Stage::Starting(_) => !self.is_to_listen(id),
+                Stage::Waiting | Stage::Respawning { .. } | Stage::Gone => false,
             }
     }
 
@@ -755,7 +754,7 @@ impl Machine {
             Event::ReopenRequested => self.tell(actions, Action::Reopen),
             Event::Signalled(signal) => {
                 // Also while it stops: a second signal may have its meaning.
-                let ready = self.each().filter(|(_, it)| Self::takes_signals(it));
+                let ready = self.each().filter(|(id, it)| self.takes_signals(*id, it));
                 actions.extend(ready.map(|(id, _)| Action::Forward(id, signal)));
             }
             Event::SpawnRefused(id) => self.record_refusal(now, id, actions),
@@ -858,7 +857,7 @@ impl Machine {
     /// stop: a reload would start new workers.
     fn tell(&self, actions: &mut Vec<Action>, action: impl Fn(ServiceId) -> Action) {
         for (id, service) in self.each() {
-            if Self::takes_signals(service) && service.stage != Stage::Draining {
+            if self.takes_signals(id, service) && service.stage != Stage::Draining {
                 actions.push(action(id));
             }
         }

@@ -1,8 +1,8 @@
 //! The shell around the core: one loop that learns facts and carries out
 //! orders.
 //!
-//! Every wake asks the same questions in the same order: which signals came,
-//! which children ended, which programs were executed, does anything hold that the
+//! Every wake asks the same questions in the same order: which programs were
+//! executed, which signals came, which children ended, does anything hold that the
 //! core awaits, and has its deadline passed. Each answer is an event, and what the
 //! core orders upon it is carried out before the next event is told, so that no
 //! signal goes to a pid that was reaped in between. While serving nothing is
@@ -142,6 +142,8 @@ impl Supervisor {
         while !self.machine.is_over() {
             let signals = self.wait();
             self.table = None;
+            // What was executed before a signal came may have asked for it.
+            self.look_at_execs();
             let mut child_ended = false;
             for signal in signals {
                 match signal {
@@ -152,7 +154,6 @@ impl Supervisor {
             if child_ended {
                 self.reap();
             }
-            self.look_at_execs();
             self.look();
             if self.machine.deadline().is_some_and(|at| at <= self.now()) {
                 self.tell(Event::Tick);
