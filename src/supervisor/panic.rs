@@ -89,9 +89,21 @@ mod tests {
         (child, pid)
     }
 
-    /// One test, as the last resort reaps whatever child there is.
+    /// In a process of its own, and one test: the last resort reaps whatever child
+    /// there is, other tests' too.
     #[test]
     fn the_last_resort_asks_and_then_kills() {
+        const ALONE: &str = "DRAINIT_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let (_, module) = module_path!().split_once("::").unwrap();
+            let name = format!("{module}::the_last_resort_asks_and_then_kills");
+            let mut alone = Command::new(std::env::current_exe().unwrap());
+            alone.args(["--exact", &name]).env(ALONE, "1");
+            let output = alone.output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
         let (mut polite, pid) = child("exit 7");
         last_resort(&[(pid, Signal::TERM)], Duration::from_secs(20), || {});
         assert!(polite.wait().is_err(), "it was not reaped");
