@@ -15,19 +15,48 @@
 //!  epoll timeout <----------------------------------------------- deadline(), awaits()
 //! ```
 //!
-//! - [`machine`] is the core, and pure: facts in, orders out. Every rule about
-//!   stopping is there, and specified by a trace in `machine/traces.rs`; all
-//!   its states are searched in `machine/explore.rs`.
-//! - [`supervisor`] is the shell around it: one thread, one sleep, one
-//!   deadline. `members` maps services to processes, `look` asks the kernel, `act`
-//!   signals; none decides anything.
-//! - [`sys`] alone calls the kernel.
-//! - [`config`] turns what was typed ([`cli`]) and the environment into what is
-//!   to be done; [`preset`] is what is known about each program; [`mod@signal`]
-//!   says what a received signal asks for.
-//! - [`report`] watches the same facts and orders as the core, and says what
-//!   happened; [`exit`] decides our exit code from its record. [`logger`]
-//!   writes it down.
+//! Layers, bottom up; an arrow points down, and `tests/layers.rs` reads every `use`
+//! to keep it so:
+//!
+//! | | |
+//! |---|---|
+//! | [`mod@signal`], [`status`], `json` | words that everybody says |
+//! | [`sys`] | the kernel, and nothing else calls it but for a flag or an errno |
+//! | [`preset`] | what is known about each program; the only place that names one |
+//! | [`core`] | the rules: facts in, orders out, no input or output. Each rule about stopping has a trace in `core/tests/traces.rs`; all states are searched in `core/tests/explore.rs` |
+//! | [`report`] | what happened, our exit code from it, every sentence that is said |
+//! | [`config`] | what was typed and the environment, as a plan and what to execute |
+//! | [`supervisor`] | the shell around the core: one thread, one sleep, one deadline. `members` maps services to processes, `look` asks the kernel, `act` signals; none decides anything |
+//!
+//! # Words
+//!
+//! - *service*: something to run. Its *main process* is the one that we started; the
+//!   *scope* of a service is all of its processes.
+//! - *preset*: a program that drainit knows how to run and to stop.
+//! - *stop request*: the signal by which the runtime asks us to stop.
+//! - *lame duck*: the time in which all serve on after it; the *delay* is its length.
+//! - *drain*: finishing what was begun and taking nothing new.
+//! - *layer*: those of a scope that are asked at one moment.
+//! - *round*: asking php-fpm's workers once.
+//! - *ask*: to send the signal that makes a program drain. *Force*: SIGTERM, then
+//!   SIGKILL. *Dismiss*: SIGTERM where it cuts nothing.
+//! - *grace period*: from the stop request to the runtime's SIGKILL. A *deadline* is a
+//!   point in time, a *delay* or *timeout* a length.
+//! - *rest*: processes below us that belong to no service. The *sweep* drains them.
+//! - *flush*: waiting until the kernel has sent what the services wrote.
+//! - *marker*: the file that exists while we drain.
+//! - *fact* ([`Event`](core::event::Event)): what the core is told. *Condition*: a
+//!   fact that matters now and has to be looked for. *Order*
+//!   ([`Action`](core::event::Action)): what the core has the shell do.
+//!
+//! # Adding something
+//!
+//! - A fact: a variant of `Event`, what the core makes of it in `Machine::record`, a
+//!   line of a trace; if it has to be looked for, a `Condition` and its answer in
+//!   `supervisor/look.rs`.
+//! - An order: a variant of `Action`, where the core gives it, `Supervisor::perform`,
+//!   and a rule for it in `core/tests/explore.rs`.
+//! - A program: a row of the table in `preset.rs`.
 //!
 //! # Phases
 //!
@@ -46,17 +75,17 @@
 //!
 //! # Deliberately absent
 //!
-//! Threads; an async runtime; signal handlers; timers (the deadline is a function
-//! of the state); a trait for the clock or the kernel (effects are data).
+//! Threads; an async runtime; timers (the deadline is a function of the state); a
+//! trait for the clock or the kernel (effects are data). Signal handlers, and so
+//! signal-hook's: to register sixty of them took more instructions than all the rest
+//! of a start, as it copies its registry each time; a signalfd needs none.
 
-pub mod cli;
 pub mod config;
-pub mod exit;
-pub mod logger;
-pub mod machine;
+pub mod core;
+mod json;
 pub mod preset;
 pub mod report;
 pub mod signal;
+pub mod status;
 pub mod supervisor;
 pub mod sys;
-mod words;

@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use drainit::cli::{self, Stop, Subcommand};
-use drainit::config::{Config, Error, Host, Marker};
-use drainit::exit::Failure;
-use drainit::logger;
+use drainit::config::cli::{self, Stop, Subcommand};
+use drainit::config::value::Error;
+use drainit::config::{self, Config, Host};
 use drainit::preset::nginx_snippet;
+use drainit::report::logger;
+use drainit::status::Failure;
 use drainit::supervisor::Supervisor;
-use drainit::sys::process;
+use drainit::sys::path;
 use drainit::sys::wakes::Wakes;
 
 /// musl's own allocator maps and unmaps pages so often that a start took twice
@@ -32,11 +33,11 @@ fn main() -> ExitCode {
     };
     let host = Host {
         variable: &|name| std::env::var_os(name),
-        find: &process::find,
-        php_fpms: &|| process::programs_beginning_with("php-fpm"),
+        find: &path::find,
+        php_fpms: &|| path::programs_beginning_with("php-fpm"),
     };
     if let Some(Subcommand::NginxSnippet) = cli.subcommand {
-        return match Marker::resolve(cli.marker, &host) {
+        return match config::marker(cli.marker, &host) {
             Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
             Err(error) => fail(error.failure, &error.message),
         };

@@ -1,7 +1,7 @@
 //! Signals by name and number, and what a received one means.
 //!
 //! This module decides what a signal *asks for*; what is done about it is the
-//! core's affair (`machine.rs`). How they come in is in `sys`.
+//! core's affair (`core`). How they come in is in `sys`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -13,15 +13,17 @@ use log::{debug, info, warn};
 
 use super::members::{Member, Table};
 use super::{Exec, Supervisor, panic};
-use crate::config::ServiceConfig;
-use crate::exit::Status;
-use crate::logger::OURSELVES;
-use crate::machine::{Action, Event, Force, Layer, Scope, ServiceId, Timestamp};
+use crate::config::service::ServiceConfig;
+use crate::core::event::{Action, Event, Force, Layer, Scope, Timestamp};
+use crate::core::plan::ServiceId;
 use crate::preset::{Kind, Preset};
-use crate::report::{self, Line, Whom};
+use crate::report::logger::OURSELVES;
+use crate::report::text::{self, Line, Whom};
 use crate::signal::Signal;
+use crate::status::Status;
+use crate::sys::pidfd::PidFd;
 use crate::sys::proc::{self, Glance, Handling, Process};
-use crate::sys::process::{self, Pid, PidFd, Program, SpawnError, Spawned, Target, Terminal};
+use crate::sys::process::{self, Pid, Program, SpawnError, Spawned, Target, Terminal};
 use crate::sys::sockets;
 
 /// How many pidfds are held at a time: descriptors are limited. More processes
@@ -410,7 +412,7 @@ impl Supervisor {
             signals.dedup();
             lines.extend(signals.into_iter().map(|signal| Line {
                 who: who.clone(),
-                what: report::asked(whom, signal),
+                what: text::asked(whom, signal),
             }));
             if layer == Layer::Workers && reached.is_empty() && !refused.is_empty() {
                 events.push_back(Event::AskRefused(scope));
@@ -562,7 +564,7 @@ impl Supervisor {
         self.record.forced(scope, force, held_up);
         lines.push(Line {
             who: self.who(scope, None),
-            what: report::forced(force, held_up),
+            what: text::forced(force, held_up),
         });
     }
 

@@ -9,12 +9,12 @@ use log::{info, warn};
 
 use super::Supervisor;
 use super::members::Table;
-use crate::config::StopAfter;
-use crate::machine::{
-    Attendance, Busy, Condition, Event, Listens, Remains, Scope, ServiceId, Sight, Unsent,
+use crate::core::event::{
+    Attendance, Busy, Condition, Event, Listens, Remains, Scope, Sight, Unsent,
 };
+use crate::core::plan::{ServiceId, StopAfter};
 use crate::preset::Kind;
-use crate::report::HeldUp;
+use crate::report::record::HeldUp;
 use crate::signal::Signal;
 use crate::sys::proc::{self, Handling};
 use crate::sys::process::{self, Pid};
@@ -327,7 +327,7 @@ impl Supervisor {
             Ok(port) => port.map(Busy::Clients),
             Err(_) => Some(Busy::Unknown),
         };
-        let by_others = match &self.config.stop_after {
+        let by_others = match &self.config.plan.stop_after {
             StopAfter::None => None,
             StopAfter::Clients => {
                 let ephemeral = EphemeralPorts::read();

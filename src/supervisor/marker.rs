@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use log::{debug, warn};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::logger::OURSELVES;
-use crate::sys::process;
+use crate::report::logger::OURSELVES;
+use crate::sys::path;
 
 /// How often it is tried to make it: a neighbour may remove it just then.
 const ATTEMPTS: usize = 3;
@@ -39,7 +39,7 @@ impl DrainMarker {
     pub(super) fn clear(&self, is_wanted: bool) {
         let Some(path) = &self.path else { return };
         let directory = path.parent().unwrap_or(path);
-        let cleared = remove_stale(path).and_then(|()| process::may_write(directory));
+        let cleared = remove_stale(path).and_then(|()| path::may_write(directory));
         if let (Err(error), true) = (cleared, is_wanted) {
             warn!(target: OURSELVES, "the marker {} can't be made: {error}", path.display());
         }

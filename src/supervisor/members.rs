@@ -3,8 +3,10 @@
 
 use std::io;
 
-use crate::config::{Config, ServiceConfig};
-use crate::machine::{Scope, ServiceId};
+use crate::config::Config;
+use crate::config::service::ServiceConfig;
+use crate::core::event::Scope;
+use crate::core::plan::ServiceId;
 use crate::preset::{Kind, Preset, is_shell};
 use crate::signal::Signal;
 use crate::sys::proc::{self, Handling, Process, State};

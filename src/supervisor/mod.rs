@@ -18,12 +18,16 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::config::{Config, Marker};
-use crate::exit;
-use crate::logger::{self, OURSELVES, REPORT};
-use crate::machine::{Action, Condition, Event, Machine, Scope, ServiceId, Timestamp};
+use crate::config::Config;
+use crate::config::value::Marker;
+use crate::core::event::{Action, Condition, Event, Scope, Timestamp};
+use crate::core::machine::Machine;
+use crate::core::plan::ServiceId;
 use crate::preset::Preset;
-use crate::report::{Line, Record};
+use crate::report::exit;
+use crate::report::logger::{self, OURSELVES, REPORT};
+use crate::report::record::Record;
+use crate::report::text::Line;
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::proc::{Glance, Process};
 use crate::sys::process::{self, ExecPipe, Pid, Reaped, WindowSize};
@@ -107,9 +111,11 @@ impl Supervisor {
     /// A supervisor that has started nothing yet.
     pub fn new(config: Config, wakes: Wakes, start: Instant) -> Self {
         let config = Rc::new(config);
+        let said = config.services.iter();
+        let said = said.map(|service| (service.name.as_str(), service.preset.is_some()));
         Self {
-            machine: Machine::new(Rc::clone(&config)),
-            record: Record::new(&config),
+            machine: Machine::new(config.plan.clone()),
+            record: Record::new(said),
             start,
             own_pid: Pid::own(),
             wakes,
@@ -134,7 +140,7 @@ impl Supervisor {
     pub fn run(mut self) -> u8 {
         self.introduce();
         self.marker.clear(self.is_marker_wanted());
-        panic::end_in_hook(self.config.last_term_at());
+        panic::end_in_hook(self.config.plan.last_term_at());
         // Whoever became us by exec may have left some that have ended.
         self.reap();
         self.say_what_runs_already();
@@ -165,23 +171,26 @@ impl Supervisor {
             self.record.orphans += 1;
         }
         self.marker.remove();
-        info!(target: REPORT, "{}", self.record.report(self.now(), &self.config));
+        info!(target: REPORT, "{}", self.report());
         exit::code(&self.record)
     }
 
-    fn introduce(&self) {
+    fn report(&self) -> String {
         let Config {
-            platform,
-            grace_period,
-            delay,
-            ..
+            plan, log_format, ..
         } = &*self.config;
+        self.record
+            .report(self.now(), plan.grace_period, *log_format)
+    }
+
+    fn introduce(&self) {
+        let Config { platform, plan, .. } = &*self.config;
         info!(
             target: OURSELVES,
             "{}: grace period {}, delay {} (defaults of {})",
             env!("CARGO_PKG_VERSION"),
-            humantime::format_duration(*grace_period),
-            humantime::format_duration(*delay),
+            humantime::format_duration(plan.grace_period),
+            humantime::format_duration(plan.delay),
             platform.name
         );
         for note in &self.config.notes {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::logger::OURSELVES;
+use crate::report::logger::OURSELVES;
 use crate::signal::Signal;
 use crate::sys::process::{self, Pid, Reaped};
 

@@ -4,6 +4,8 @@
 //! signals (its `Signal` has none, so that its `waitpid` would lose a child killed
 //! by one); for a signal's disposition; and for the moment between fork and exec.
 
+pub mod path;
+pub mod pidfd;
 pub mod proc;
 pub mod process;
 pub mod sock_diag;

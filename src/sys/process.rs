@@ -4,20 +4,19 @@ use std::cell::Cell;
 use std::ffi::{CString, NulError, OsStr, OsString, c_char};
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{self, AccessFlags, ForkResult, Uid};
+use nix::unistd::{self, ForkResult, Uid};
 
-use crate::config::SearchSbin;
-use crate::exit::{Failure, Status};
 use crate::signal::Signal;
+use crate::status::{Failure, Status};
+use crate::sys::pidfd::PidFd;
 use crate::sys::wakes::Inherited;
 
 /// How long a child of ours may take that sends signals and does nothing else:
@@ -41,7 +40,7 @@ impl Pid {
     }
 
     /// As the kernel takes it.
-    fn raw(self) -> libc::pid_t {
+    pub(super) fn raw(self) -> libc::pid_t {
         self.0.get()
     }
 }
@@ -52,7 +51,7 @@ impl std::fmt::Display for Pid {
     }
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 {
         Err(io::Error::last_os_error())
     } else {
@@ -77,51 +76,6 @@ pub fn is_group_there(leader: Pid) -> bool {
     // SAFETY: takes and keeps no memory of ours.
     let result = check(unsafe { libc::kill(-leader.raw(), 0) });
     !matches!(result, Err(error) if error.raw_os_error() == Some(libc::ESRCH))
-}
-
-/// A descriptor that stands for a process, also when that isn't our child and
-/// its pid may be another process's at any time. Linux 5.3.
-#[derive(Debug)]
-pub struct PidFd(OwnedFd);
-
-impl PidFd {
-    /// Of the process that has this pid now.
-    pub fn open(pid: Pid) -> io::Result<Self> {
-        // SAFETY: takes and keeps no memory of ours.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.raw(), 0) };
-        let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
-        check(fd)?;
-        // SAFETY: the kernel has just made it for us, close-on-exec, and
-        // nobody else knows of it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Sends the process a signal.
-    pub fn send(&self, signal: Signal) -> io::Result<()> {
-        let no_info = std::ptr::null::<libc::siginfo_t>();
-        let (fd, number) = (self.0.as_raw_fd(), signal.number());
-        // SAFETY: a null siginfo_t is allowed, and means the one of kill(2).
-        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, no_info, 0) };
-        check(i32::try_from(result).unwrap_or(-1))
-    }
-
-    /// Whether the process has ended, reaped or not.
-    pub fn has_ended(&self) -> bool {
-        self.ends_within(Duration::ZERO)
-    }
-
-    fn ends_within(&self, timeout: Duration) -> bool {
-        let timeout = timeout.try_into().unwrap_or(PollTimeout::MAX);
-        let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        poll(&mut polled, timeout).is_ok_and(|ready| ready > 0)
-    }
-}
-
-impl AsFd for PidFd {
-    /// Readable once the process has ended, reaped or not.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 /// What there was to reap.
@@ -516,62 +470,6 @@ fn outcome_of_sender(child: Pid, timeout: Duration) -> io::Result<()> {
     }
 }
 
-/// The file that a command's first word names, as execvp(3) looks it up.
-pub fn find(word: &OsStr, sbin: SearchSbin) -> Result<PathBuf, Failure> {
-    let named = Path::new(word);
-    let candidates: Vec<PathBuf> = if word.as_encoded_bytes().contains(&b'/') {
-        vec![named.to_owned()]
-    } else {
-        search_path(sbin)
-            .into_iter()
-            .map(|directory| directory.join(named))
-            .collect()
-    };
-    let mut failure = Failure::NotFound;
-    for file in candidates {
-        if !file.metadata().is_ok_and(|file| !file.is_dir()) {
-            continue;
-        }
-        if unistd::access(&file, AccessFlags::X_OK).is_ok() {
-            return Ok(file);
-        }
-        failure = Failure::NotExecutable;
-    }
-    if named.is_dir() && word.as_encoded_bytes().contains(&b'/') {
-        failure = Failure::NotExecutable;
-    }
-    Err(failure)
-}
-
-/// Whether files may be made in this directory.
-pub fn may_write(directory: &Path) -> io::Result<()> {
-    Ok(unistd::access(
-        directory,
-        AccessFlags::W_OK | AccessFlags::X_OK,
-    )?)
-}
-
-fn search_path(sbin: SearchSbin) -> Vec<PathBuf> {
-    // What a shell searches where there is no PATH.
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    if sbin == SearchSbin::Yes {
-        directories.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
-    }
-    directories
-}
-
-/// The names of all files that a preset's search can find and that begin so.
-pub fn programs_beginning_with(start: &str) -> Vec<String> {
-    search_path(SearchSbin::Yes)
-        .into_iter()
-        .filter_map(|directory| directory.read_dir().ok())
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with(start))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
@@ -581,6 +479,10 @@ mod tests {
 
     use nix::pty::openpty;
     use nix::sys::signal::{SigHandler, SigSet};
+
+    use std::path::PathBuf;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 

@@ -5,13 +5,12 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
-
-use log::LevelFilter;
 
 use super::*;
-use crate::config::{LogFormat, Marker, Platform, ServiceConfig, StopAfter};
-use crate::preset::Preset;
+use crate::core::event::Busy;
+use crate::core::plan::ServicePlan;
+use crate::signal::Signal;
+use crate::status::Status;
 
 /// What distinguishes services to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,45 +32,14 @@ pub(super) enum Order {
     Free,
 }
 
-pub(super) fn service(
-    name: &str,
-    stop: Signal,
-    ready: Readiness,
-    after: Vec<ServiceId>,
-) -> ServiceConfig {
-    ServiceConfig {
-        name: name.to_owned(),
-        program: PathBuf::new(),
-        command: Vec::new(),
-        preset: None,
-        stop,
-        stop_is_given: false,
-        after,
-        ready,
-        start_timeout: None,
-        variables: &[],
-        names_preset: false,
-    }
-}
-
-pub(super) fn config(
-    services: Vec<ServiceConfig>,
-    delay: Duration,
-    grace_period: Duration,
-) -> Rc<Config> {
-    Rc::new(Config {
+pub(super) fn plan(services: Vec<ServicePlan>, delay: Duration, grace_period: Duration) -> Plan {
+    Plan {
         services,
         delay,
         grace_period,
-        platform: Platform::docker(),
         quiet: Duration::from_secs(1),
         stop_after: StopAfter::Clients,
-        rewrites: Vec::new(),
-        marker: Marker::Default,
-        log_format: LogFormat::Text,
-        log_level: LevelFilter::Off,
-        notes: Vec::new(),
-    })
+    }
 }
 
 /// What the explorer remembers of a scope, to judge orders by.
@@ -112,26 +80,21 @@ impl World {
         delay: Duration,
         grace_period: Duration,
     ) -> Self {
-        let services = sorts.iter().enumerate().map(|(index, sort)| {
-            let (stop, ready) = match sort {
-                Sort::Web | Sort::Fpm => (Signal::QUIT, Readiness::Listen),
-                Sort::App | Sort::Worker => (Signal::TERM, Readiness::None),
-            };
-            let after = match order {
+        let services = sorts.iter().enumerate().map(|(index, sort)| ServicePlan {
+            after: match order {
                 Order::Chain => (0..index).map(ServiceId).collect(),
                 Order::Free => Vec::new(),
-            };
-            let mut plan = service("", stop, ready, after);
-            plan.preset = match sort {
-                Sort::Web => Preset::by_name("nginx"),
-                Sort::Fpm => Preset::by_name("php-fpm"),
-                Sort::App | Sort::Worker => None,
-            };
-            plan
+            },
+            ready: match sort {
+                Sort::Web | Sort::Fpm => Readiness::Listen,
+                Sort::App | Sort::Worker => Readiness::None,
+            },
+            start_timeout: None,
+            is_web: *sort == Sort::Web,
         });
-        let config = config(services.collect(), delay, grace_period);
+        let plan = plan(services.collect(), delay, grace_period);
         let world = Self {
-            machine: Machine::new(config),
+            machine: Machine::new(plan),
             now: Timestamp::default(),
             seen: vec![Seen::default(); sorts.len() + 1],
         };
@@ -257,7 +220,7 @@ impl World {
                 over || machine.deadline().is_some_and(|deadline| deadline > now),
                 "stopping without a deadline ahead: {event:?} {actions:?} {next:#?} {sorts:?}"
             );
-            let exit_at = stop.since + machine.plan.config.exit_at();
+            let exit_at = stop.since + machine.rules.plan.exit_at();
             assert!(over || now < exit_at, "not over by exit-at: {next:#?}");
             assert_eq!(
                 actions
@@ -278,14 +241,14 @@ impl World {
 
     fn judge(&mut self, before: &Self, action: Action) {
         let machine = self.machine.clone();
-        let config = Rc::clone(&machine.plan.config);
+        let rules = Rc::clone(&machine.rules);
         let stop = machine.stop;
         let main = |id: ServiceId| machine.services[id.0].main;
         match action {
             Action::Spawn(id) => {
                 assert_ne!(before.machine.services[id.0].main, Main::Running);
                 assert!(before.machine.stop.is_none(), "a start while stopping");
-                for before in &config.services[id.0].after {
+                for before in &rules.plan.services[id.0].after {
                     assert_eq!(
                         machine.services[before.0].stage,
                         Stage::Serving,
@@ -320,8 +283,8 @@ impl World {
                 seen.termed = true;
                 seen.held = false;
                 let term_at = match scope {
-                    Scope::Service(id) => machine.plan.term_at[id.0],
-                    Scope::Rest => config.last_term_at(),
+                    Scope::Service(id) => machine.rules.term_at[id.0],
+                    Scope::Rest => rules.plan.last_term_at(),
                 };
                 let since = stop.map(|stop| stop.since).unwrap();
                 assert!(
@@ -406,10 +369,10 @@ impl World {
             panic!("asked while serving")
         };
         let services = &machine.services;
-        let late = self.now >= stop.since + machine.plan.term_at[id.0];
+        let late = self.now >= stop.since + machine.rules.term_at[id.0];
         let listens = |id: usize| services[id].listens != Some(Listens::No);
         let is_after = |one: usize, other: usize| {
-            let after = &machine.plan.config.services[one].after;
+            let after = &machine.rules.plan.services[one].after;
             after.contains(&ServiceId(other))
         };
         let all = 0..services.len();

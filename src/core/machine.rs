@@ -1,7 +1,7 @@
 //! The core: what to do, given what has happened.
 //!
 //! It is a state machine without input or output of its own. The shell
-//! (`supervisor.rs`) tells it facts as [`Event`]s together with the time, and
+//! (`supervisor`) tells it facts as [`Event`]s together with the time, and
 //! carries out the [`Action`]s that come back, before it tells the next fact.
 //! Between events it asks two things: [`Machine::deadline`], when to come back
 //! with [`Event::Tick`] at the latest, and [`Machine::awaits`], which facts
@@ -29,275 +29,22 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Config, Readiness, StopAfter};
-use crate::exit::Status;
+use super::event::{
+    Action, Attendance, Condition, Event, Force, Layer, Listens, Remains, Scope, Sight, Timestamp,
+    Unsent,
+};
+use super::plan::{Plan, Readiness, ServiceId, StopAfter};
 use crate::preset::Kind;
-use crate::signal::Signal;
 
 #[cfg(test)]
+#[path = "tests/explore.rs"]
 mod explore;
 #[cfg(test)]
+#[path = "tests/properties.rs"]
 mod properties;
 #[cfg(test)]
+#[path = "tests/traces.rs"]
 mod traces;
-
-/// A point in time: how long after the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Timestamp(pub Duration);
-
-impl std::ops::Add<Duration> for Timestamp {
-    type Output = Self;
-    fn add(self, length: Duration) -> Self {
-        Self(self.0.saturating_add(length))
-    }
-}
-
-impl Timestamp {
-    /// How long after `earlier` this is; zero if it isn't.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-/// A service, as its place in [`Config::services`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceId(pub usize);
-
-/// Whose processes are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Those of a service: its main process, all below it, its process group,
-    /// and orphans that only it can have left.
-    Service(ServiceId),
-    /// All that runs below us once the services have gone.
-    Rest,
-}
-
-/// Who is asked in one step of a drain, in the order of asking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Layer {
-    /// Web servers, each by its preset's signal: they stop accepting and
-    /// finish what they have.
-    Web,
-    /// php-fpm's workers: at `process_control_timeout = 0` its master would
-    /// kill them, requests and all.
-    Workers,
-    /// php-fpm's masters.
-    Masters,
-    /// The main process by the service's own stop signal, or, once that has
-    /// been reaped, whatever is left by SIGTERM.
-    Main,
-}
-
-/// What makes a process end that didn't when it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Force {
-    /// SIGTERM: nginx and php-fpm end at once and cut what they have.
-    Term,
-    /// SIGKILL to all of it.
-    Kill,
-}
-
-/// Whether a service listens, as far as can be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Listens {
-    /// A process of it holds a listening socket.
-    Yes,
-    /// None does.
-    No,
-    /// Neither its descriptors nor the socket tables tell. Counts as listening.
-    Unknown,
-}
-
-/// What a look at a service shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Sight {
-    /// Whether it listens.
-    pub listens: Listens,
-    /// What preset runs in it, if one does: a web server before php-fpm.
-    pub runs: Option<Kind>,
-}
-
-/// What is left of a scope, zombies left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
-pub struct Remains {
-    /// Anything at all, asked or not; also where that can't be seen.
-    pub any: bool,
-    /// A web server that wasn't asked.
-    pub web: bool,
-    /// A worker of a php-fpm, asked or not.
-    pub workers: bool,
-    /// A master of a php-fpm that wasn't asked.
-    pub masters: bool,
-    /// Anything else that wasn't asked.
-    pub other: bool,
-    /// Who is at php-fpm's sockets.
-    pub attendance: Attendance,
-}
-
-impl Remains {
-    /// Nothing is left.
-    pub const NOTHING: Self = Self {
-        any: false,
-        web: false,
-        workers: false,
-        masters: false,
-        other: false,
-        attendance: Attendance::Nobody,
-    };
-}
-
-/// Who is at the listening sockets of a php-fpm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Attendance {
-    /// Nobody: no worker has a request, unless it works on after the response.
-    Nobody,
-    /// Somebody is connected.
-    Connected,
-    /// Somebody waits to be accepted.
-    Queued,
-    /// The socket tables don't tell.
-    Unknown,
-}
-
-/// Why a php-fpm is not yet asked to stop whose web server isn't ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Busy {
-    /// Requests wait to be accepted.
-    Queue,
-    /// Its workers were at work since they were looked at before.
-    Workers,
-    /// Somebody is connected to this port, which isn't ours.
-    Clients(u16),
-    /// Somebody still listens on this port.
-    Listener(u16),
-    /// The socket tables can't be read.
-    Unknown,
-}
-
-/// How long the kernel still has to send what the services wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unsent {
-    /// All has been sent and acknowledged.
-    None,
-    /// Less than when it was looked at before.
-    Shrunk,
-}
-
-/// A fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use]
-pub enum Event {
-    /// The runtime asks us to stop, by this signal.
-    StopRequested(Signal),
-    /// SIGINT: somebody at the keyboard asks us to stop.
-    Interrupted,
-    /// The services are to read their configuration anew.
-    ReloadRequested,
-    /// The services are to open their log files anew.
-    ReopenRequested,
-    /// A signal that only services may know what to do with.
-    Signalled(Signal),
-    /// A service's program couldn't be started for want of processes or
-    /// memory; that may pass.
-    SpawnRefused(ServiceId),
-    /// A service's program can't be executed.
-    SpawnFailed(ServiceId),
-    /// A service's program was executed.
-    Executed(ServiceId),
-    /// A service's main process was reaped.
-    Exited(ServiceId, Status),
-    /// Whether a service listens, and what it is ([`Condition::Sight`]).
-    Seen(ServiceId, Sight),
-    /// Those that the last [`Action::Ask`] of that scope asked have gone.
-    AskedGone(Scope),
-    /// Some of them have gone.
-    AskedFewer(Scope),
-    /// A scope's web servers have only such clients left as neither sent nor
-    /// were sent a byte ([`Condition::Silent`]).
-    Silent(Scope),
-    /// A service is still sent requests, or may be ([`Condition::Quiet`]).
-    Busy(ServiceId, Busy),
-    /// None of php-fpm's workers may be signalled: they run as another user.
-    AskRefused(Scope),
-    /// What is left of a scope ([`Condition::Remains`]).
-    Remains(Scope, Remains),
-    /// How far the kernel has come ([`Condition::Flushed`]).
-    Unsent(Unsent),
-    /// Time has passed.
-    Tick,
-}
-
-/// An order to the shell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use]
-pub enum Action {
-    /// Start a service.
-    Spawn(ServiceId),
-    /// Have a service read its configuration anew, in its own way.
-    Reload(ServiceId),
-    /// Have a service open its log files anew, in its own way.
-    Reopen(ServiceId),
-    /// Pass a signal on to a service that is no preset.
-    Forward(ServiceId, Signal),
-    /// Take note: the stop that was asked for begins, with this delay. Where
-    /// there is one, make the drain marker.
-    BeginStop(Duration),
-    /// Take note: what listens serves on for so long; nothing does if zero.
-    BeginLameDuck(Duration),
-    /// Take note: this service didn't become ready, and so all stops.
-    StartFailed(ServiceId),
-    /// Take note: others still wait for this service to become ready.
-    StillStarting(ServiceId),
-    /// Take note: this service counts as ready, though nothing shows it.
-    PresumeReady(ServiceId),
-    /// Take note: this service ended without having been asked to.
-    EndedUnasked(ServiceId),
-    /// Take note: from now on this service is watched until nobody sends to it
-    /// any more.
-    AwaitQuiet(ServiceId),
-    /// Take note: there is no more time for that.
-    StopAwaitingQuiet(ServiceId),
-    /// Have the masters of an idle php-fpm start no new workers, where that can
-    /// be done without harm.
-    Hold(Scope),
-    /// Have them go on.
-    Release(Scope),
-    /// Ask those of a layer of a scope that weren't asked yet to finish what
-    /// they have and end. Masters that are held go on.
-    Ask(Scope, Layer),
-    /// End a scope's web servers by SIGTERM: nobody waits for an answer.
-    Dismiss(Scope),
-    /// Make all that is left of a scope end. Who had SIGTERM gets no second one:
-    /// that often means "at once".
-    Force(Scope, Force),
-    /// Report, and exit.
-    Exit,
-}
-
-/// A fact to look for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Condition {
-    /// Whether a service listens, and what it is. Answered by [`Event::Seen`]:
-    /// while it starts, once it listens; at a stop, at once.
-    Sight(ServiceId),
-    /// That those whom the last [`Action::Ask`] of this scope asked have gone.
-    /// Answered by [`Event::AskedGone`], or [`Event::AskedFewer`].
-    AskedGone(Scope),
-    /// That the clients of a scope's web servers are there, and silent: browsers
-    /// that connected in advance, health checks by TCP. Answered by
-    /// [`Event::Silent`].
-    Silent(Scope),
-    /// Whether requests still come to a service, or may come. Answered by
-    /// [`Event::Busy`] while they do.
-    Quiet(ServiceId),
-    /// What is left of a scope. Answered by [`Event::Remains`], at once.
-    Remains(Scope),
-    /// What the kernel still has to send. Answered by [`Event::Unsent`] when
-    /// that has become less.
-    Flushed,
-}
 
 /// Where the sockets don't tell whether php-fpm is idle: a first round of its
 /// workers that was over within this time found none of them busy, as an idle one
@@ -342,7 +89,7 @@ const RESPAWN_ATTEMPTS: u8 = 12;
 /// The core. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Machine {
-    plan: Rc<Plan>,
+    rules: Rc<Rules>,
     phase: Phase,
     /// `Some` from the moment that stopping began.
     stop: Option<Stop>,
@@ -355,8 +102,8 @@ pub struct Machine {
 
 /// What never changes.
 #[derive(Debug)]
-struct Plan {
-    config: Rc<Config>,
+struct Rules {
+    plan: Plan,
     /// By service: those that are after it.
     followers: Vec<Vec<ServiceId>>,
     /// By service: how long after the stop began it gets SIGTERM.
@@ -521,30 +268,30 @@ enum Round {
 
 impl Machine {
     /// A machine that starts the services with its first event.
-    pub fn new(config: Rc<Config>) -> Self {
-        let ids = || (0..config.services.len()).map(ServiceId);
-        let mut followers = vec![Vec::new(); config.services.len()];
-        for (id, service) in ids().zip(&config.services) {
+    pub fn new(plan: Plan) -> Self {
+        let ids = || (0..plan.services.len()).map(ServiceId);
+        let mut followers = vec![Vec::new(); plan.services.len()];
+        for (id, service) in ids().zip(&plan.services) {
             for before in &service.after {
                 if let Some(followers) = followers.get_mut(before.0) {
                     followers.push(id);
                 }
             }
         }
-        let services = config.services.iter().map(|service| Service {
+        let services = plan.services.iter().map(|service| Service {
             stage: Stage::Waiting,
             main: Main::Absent,
             refusals: 0,
-            is_web: service.is_web(),
+            is_web: service.is_web,
             listens: None,
             drain: Drain::NOT_BEGUN,
         });
         Self {
             services: services.collect(),
-            plan: Rc::new(Plan {
+            rules: Rc::new(Rules {
                 followers,
-                term_at: config.term_at(),
-                config,
+                term_at: plan.term_at(),
+                plan,
             }),
             phase: Phase::Services,
             stop: None,
@@ -637,8 +384,8 @@ impl Machine {
         if self.phase == Phase::Over {
             return None;
         }
-        let kill_at = stop.since + self.plan.config.kill_at();
-        let mut deadline = stop.since + self.plan.config.exit_at();
+        let kill_at = stop.since + self.rules.plan.kill_at();
+        let mut deadline = stop.since + self.rules.plan.exit_at();
         for (id, service) in self.each() {
             let next = match service.stage {
                 Stage::Gone => None,
@@ -666,13 +413,13 @@ impl Machine {
     }
 
     fn is_to_listen(&self, id: ServiceId) -> bool {
-        let plan = self.plan.config.services.get(id.0);
+        let plan = self.rules.plan.get(id);
         plan.is_some_and(|plan| plan.ready == Readiness::Listen)
     }
 
     /// Those that are after this service.
     fn followers(&self, id: ServiceId) -> impl Iterator<Item = (ServiceId, &Service)> {
-        let followers = self.plan.followers.get(id.0);
+        let followers = self.rules.followers.get(id.0);
         followers
             .into_iter()
             .flatten()
@@ -712,7 +459,7 @@ impl Machine {
     }
 
     fn term_at(&self, id: ServiceId, stop: Stop) -> Timestamp {
-        stop.since + self.plan.term_at.get(id.0).copied().unwrap_or_default()
+        stop.since + self.rules.term_at.get(id.0).copied().unwrap_or_default()
     }
 
     /// The drain of a scope, and what became of the main process.
@@ -737,7 +484,7 @@ impl Machine {
                     .iter()
                     .all(|service| service.main != Main::Absent);
                 let delay = if up {
-                    self.plan.config.delay
+                    self.rules.plan.delay
                 } else {
                     Duration::ZERO
                 };
@@ -780,7 +527,7 @@ impl Machine {
                 }
             }
             Event::Busy(id, _) => {
-                let quiet_from = now + self.plan.config.quiet;
+                let quiet_from = now + self.rules.plan.quiet;
                 if let Some((drain, _)) = self.drain_mut(Scope::Service(id)) {
                     if let Step::Quieting { quiet_at, .. } = &mut drain.step {
                         *quiet_at = quiet_from;
@@ -976,7 +723,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.had_web |= remains.web;
-        let quiet_at = self.quiets(scope).then_some(now + self.plan.config.quiet);
+        let quiet_at = self.quiets(scope).then_some(now + self.rules.plan.quiet);
         if !remains.any {
             return self.record_nothing_left(now, scope);
         }
@@ -1063,13 +810,13 @@ impl Machine {
             && self.is_listening(id)
             && !self.had_web
             && self.stop.is_some_and(|stop| stop.is_requested)
-            && self.plan.config.stop_after != StopAfter::None
+            && self.rules.plan.stop_after != StopAfter::None
     }
 
     /// When the flush is over if nothing is acknowledged from now on.
     fn flush_until(&self, now: Timestamp) -> Timestamp {
         let since = self.stop.map_or(now, |stop| stop.since);
-        (now + FLUSH_STALLED).min(since + self.plan.config.last_term_at())
+        (now + FLUSH_STALLED).min(since + self.rules.plan.last_term_at())
     }
 
     /// Orders what is due, in the order of a container's life.
@@ -1089,13 +836,13 @@ impl Machine {
             .all(|service| service.stage == Stage::Gone);
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
-            self.rest = self.new_drain(now, stop.since + self.plan.config.last_term_at());
+            self.rest = self.new_drain(now, stop.since + self.rules.plan.last_term_at());
         }
         let flushed = match self.phase {
             Phase::Flushing { until } => now >= until || stop.hurried.is_some(),
             Phase::Services | Phase::Sweeping | Phase::Over => false,
         };
-        let late = now >= stop.since + self.plan.config.exit_at();
+        let late = now >= stop.since + self.rules.plan.exit_at();
         if late {
             self.kill_what_is_there(actions);
         }
@@ -1108,7 +855,7 @@ impl Machine {
     /// A drain that begins now and is to be over by then.
     fn new_drain(&self, now: Timestamp, term_at: Timestamp) -> Drain {
         // Who is asked this late has little time, but some.
-        let late = term_at + self.plan.config.margin() / 2;
+        let late = term_at + self.rules.plan.margin() / 2;
         Drain {
             term_at: if now < term_at { term_at } else { late },
             ..Drain::NOT_BEGUN
@@ -1159,7 +906,7 @@ impl Machine {
     }
 
     fn may_start(&self, id: ServiceId) -> bool {
-        let plan = self.plan.config.services.get(id.0);
+        let plan = self.rules.plan.get(id);
         plan.is_some_and(|plan| {
             plan.after.iter().all(|before| {
                 self.services
@@ -1170,7 +917,7 @@ impl Machine {
     }
 
     fn start_timeout_at(&self, id: ServiceId, since: Timestamp) -> Option<Timestamp> {
-        let timeout = self.plan.config.services.get(id.0)?.start_timeout?;
+        let timeout = self.rules.plan.get(id)?.start_timeout?;
         Some(since + timeout)
     }
 
@@ -1285,7 +1032,7 @@ impl Machine {
     fn force_what_is_late(&mut self, now: Timestamp, stop: Stop, actions: &mut Vec<Action>) {
         let time = Lateness {
             now,
-            kill_at: stop.since + self.plan.config.kill_at(),
+            kill_at: stop.since + self.rules.plan.kill_at(),
             hurried: stop.hurried,
         };
         for (index, service) in self.services.iter_mut().enumerate() {

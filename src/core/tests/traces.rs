@@ -12,10 +12,16 @@
 
 use std::fmt::Write as _;
 
-use super::explore::{config, service};
+use super::explore::plan;
 use super::*;
-use crate::exit::{self, Failure};
-use crate::report::{self, Record, Whom};
+use crate::core::event::Busy;
+use crate::core::plan::ServicePlan;
+use crate::report::exit;
+use crate::report::logger::LogFormat;
+use crate::report::record::Record;
+use crate::report::text::{self, Line, Whom};
+use crate::signal::Signal;
+use crate::status::{Failure, Status};
 
 /// What a process is to a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +74,18 @@ struct Tree {
     busy: Option<Busy>,
 }
 
+/// What is said of a service, and how its main process is stopped.
+struct Said {
+    name: String,
+    is_preset: bool,
+    stop: Signal,
+}
+
 struct Play {
     machine: Machine,
     record: Record,
-    config: Rc<Config>,
+    services: Vec<Said>,
+    grace_period: Duration,
     now: Timestamp,
     trees: Vec<Tree>,
     /// Below us, but no service's.
@@ -86,13 +100,13 @@ struct Play {
 impl Play {
     fn say(&mut self, who: &str, what: &str) {
         let zero = self.machine.stopping_since().unwrap_or_default();
-        let line = report::Line::render(self.now.since(zero), who, what);
+        let line = Line::render(self.now.since(zero), who, what);
         let _ = writeln!(self.said, "{}", line.trim_end());
     }
 
     fn name(&self, scope: Scope) -> String {
         match scope {
-            Scope::Service(id) => self.config.services[id.0].name.clone(),
+            Scope::Service(id) => self.services[id.0].name.clone(),
             Scope::Rest => "orphans".to_owned(),
         }
     }
@@ -153,9 +167,11 @@ impl Play {
             | Action::EndedUnasked(_) => {}
             Action::PresumeReady(id) => self.say(&self.name(Scope::Service(id)), "counts as ready"),
             Action::Exit => {
-                let report = self.record.report(self.now, &self.config);
+                let report = self
+                    .record
+                    .report(self.now, self.grace_period, LogFormat::Text);
                 let zero = self.machine.stopping_since().unwrap_or_default();
-                self.report = report::Line::render(self.now.since(zero), "report", &report);
+                self.report = Line::render(self.now.since(zero), "report", &report);
                 self.say("drainit", &format!("exits {}", exit::code(&self.record)));
             }
         }
@@ -164,7 +180,7 @@ impl Play {
     fn ask(&mut self, scope: Scope, layer: Layer) {
         let asked = |play: &mut Self, whom: Whom, signal: Signal| {
             play.record.sent(scope, signal);
-            play.say(&play.name(scope), &report::asked(whom, signal));
+            play.say(&play.name(scope), &text::asked(whom, signal));
         };
         let is_asked = |is: Is| match layer {
             Layer::Web => is == Is::Web,
@@ -175,9 +191,7 @@ impl Play {
         if let (Layer::Main | Layer::Workers, Scope::Service(id)) = (layer, scope) {
             let tree = &mut self.trees[id.0];
             tree.slow_since = tree.slow_since.map(|_| self.now);
-            main_signal = tree
-                .main
-                .map(|main| (main.is, self.config.services[id.0].stop));
+            main_signal = tree.main.map(|main| (main.is, self.services[id.0].stop));
         }
         match (layer, main_signal) {
             (Layer::Workers, _) => asked(self, Whom::Layer(layer), Signal::QUIT),
@@ -227,7 +241,7 @@ impl Play {
         };
         self.record.sent(scope, signal);
         self.record.forced(scope, force, None);
-        self.say(&self.name(scope), &report::forced(force, None));
+        self.say(&self.name(scope), &text::forced(force, None));
     }
 
     fn processes(&self, scope: Scope) -> Vec<Proc> {
@@ -374,7 +388,6 @@ impl Play {
 
     fn id(&self, name: &str) -> ServiceId {
         let index = self
-            .config
             .services
             .iter()
             .position(|service| service.name == name);
@@ -517,7 +530,8 @@ fn play(script: &str) -> Play {
         }
         other => panic!("the first line sets delay and grace, not {other:?}"),
     };
-    let mut services = Vec::new();
+    let mut plans = Vec::new();
+    let mut services: Vec<Said> = Vec::new();
     let mut trees = Vec::new();
     while let Some(words) = script.next_if(|words| words[0].parse::<f64>().is_err()) {
         let [name, sort] = words.as_slice() else {
@@ -534,15 +548,17 @@ fn play(script: &str) -> Play {
             "script" => (Is::Shell, Listens::Yes, Signal::TERM, Readiness::None),
             other => panic!("what is a {other}?"),
         };
-        let after = (0..services.len()).map(ServiceId).collect();
-        let is_preset = ready == Readiness::Listen;
-        let mut plan = service(name, stop, ready, after);
-        plan.start_timeout = start;
-        if is_preset {
-            plan.preset =
-                crate::preset::Preset::by_name(if main == Is::Fpm { "php-fpm" } else { "nginx" });
-        }
-        services.push(plan);
+        plans.push(ServicePlan {
+            after: (0..services.len()).map(ServiceId).collect(),
+            ready,
+            start_timeout: start,
+            is_web: ready == Readiness::Listen && main != Is::Fpm,
+        });
+        services.push(Said {
+            name: (*name).to_owned(),
+            is_preset: ready == Readiness::Listen,
+            stop,
+        });
         trees.push(Tree {
             listens,
             main: None,
@@ -559,11 +575,12 @@ fn play(script: &str) -> Play {
             busy: None,
         });
     }
-    let config = config(services, delay, grace);
+    let said = services.iter().map(|it| (it.name.as_str(), it.is_preset));
     let mut play = Play {
-        machine: Machine::new(Rc::clone(&config)),
-        record: Record::new(&config),
-        config,
+        machine: Machine::new(plan(plans, delay, grace)),
+        record: Record::new(said),
+        services,
+        grace_period: grace,
         now: Timestamp::default(),
         trees,
         orphans: Vec::new(),
@@ -612,7 +629,7 @@ fn the_readme_shows_a_stop_as_it_is() {
         .map(|line| format!("drainit: {line}"))
         .collect();
     let block = block.join("\n");
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../../README.md");
     assert!(readme.contains(&block), "README.md should show:\n{block}");
 }
 

@@ -68,7 +68,7 @@ proptest! {
         let mut world = World::new(&sorts, order, delay, grace);
         let mut shifted = world.machine.clone();
         let shift = Duration::from_millis(shift);
-        let mut fresh = Machine::new(Rc::clone(&world.machine.plan.config));
+        let mut fresh = Machine::new(world.machine.rules.plan.clone());
         fresh.handle(Timestamp(shift), Event::Tick, &mut Vec::new());
         std::mem::swap(&mut shifted, &mut fresh);
         for (choice, pause) in story {

@@ -1,14 +1,13 @@
-//! What is said of a run: a record of it, the lines of its timeline, and the
-//! report when all is over. Pure: it watches the same events and actions as
-//! the core, and the shell writes what it returns.
+//! What happened in a run, and what is worth saying of each thing. Pure: it watches
+//! the same facts and orders as the core, and the shell writes what it returns.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::config::{Config, LogFormat};
-use crate::exit::{self, Failure, Status};
-use crate::machine::{Action, Busy, Event, Force, Layer, Listens, Scope, ServiceId, Timestamp};
+use super::text::{Line, seconds};
+use crate::core::event::{Action, Busy, Event, Force, Layer, Listens, Scope, Timestamp};
+use crate::core::plan::ServiceId;
 use crate::signal::Signal;
+use crate::status::{Failure, Status};
 
 /// What happened, as far as the exit code and the report need it.
 #[derive(Debug)]
@@ -22,13 +21,13 @@ pub struct Record {
     /// Orphans reaped.
     pub orphans: u64,
     /// What asked us to stop, if anybody did.
-    requested_by: Option<Signal>,
+    pub(super) requested_by: Option<Signal>,
     /// A stop request was repeated.
     repeated: bool,
     /// How often somebody at the keyboard pressed.
-    interrupts: u32,
+    pub(super) interrupts: u32,
     /// When stopping began.
-    since: Option<Timestamp>,
+    pub(super) since: Option<Timestamp>,
     /// When the first service that listens was asked.
     drained_from: Option<Timestamp>,
 }
@@ -48,13 +47,13 @@ pub struct ServiceRecord {
     pub forced: Option<Force>,
     /// The signals that we sent its processes to stop them.
     pub sent: Vec<Signal>,
-    started: bool,
+    pub(super) started: bool,
     /// How often its start was refused.
     refusals: u32,
     /// When it was started last.
     started_at: Timestamp,
     /// What kept it until it was forced.
-    held_up: Option<HeldUp>,
+    pub(super) held_up: Option<HeldUp>,
     /// Since when it waited to be sent nothing.
     waited_from: Option<Timestamp>,
     /// What it waited for last.
@@ -73,51 +72,14 @@ pub enum HeldUp {
     Ignores(Signal),
 }
 
-impl std::fmt::Display for HeldUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Clients(1, silent) => {
-                write!(f, "1 connection left, silent for {}", seconds(*silent))
-            }
-            Self::Clients(count, silent) => write!(
-                f,
-                "{count} connections left, all silent for {}",
-                seconds(*silent)
-            ),
-            Self::Ignores(signal) => write!(f, "it ignores {signal}"),
-        }
-    }
-}
-
-/// One line of the timeline: who it is about, and what happened.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Line {
-    /// A service, a signal, or `drainit`.
-    pub who: String,
-    /// What happened to it.
-    pub what: String,
-}
-
-impl Line {
-    fn new(who: String, what: &str) -> Self {
-        Self {
-            who,
-            what: what.to_owned(),
-        }
-    }
-
-    /// As it is printed, so many seconds after the start or the stop request.
-    pub fn render(elapsed: Duration, who: &str, what: &str) -> String {
-        format!("{:>7}  {who:<9} {what}", seconds(elapsed))
-    }
-}
-
 impl Record {
     /// Of a run that is about to begin.
-    pub fn new(config: &Config) -> Self {
-        let services = config.services.iter().map(|service| ServiceRecord {
-            name: service.name.clone(),
-            is_preset: service.preset.is_some(),
+    ///
+    /// `services` are their names, and whether each is to be a preset.
+    pub fn new<'a>(services: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
+        let services = services.into_iter().map(|(name, is_preset)| ServiceRecord {
+            name: name.to_owned(),
+            is_preset,
             status: None,
             start_failed: None,
             forced: None,
@@ -390,215 +352,20 @@ impl Record {
         }
     }
 
-    /// The report.
-    pub fn report(&self, now: Timestamp, config: &Config) -> String {
-        match config.log_format {
-            LogFormat::Text => self.text(now, config),
-            LogFormat::Json => self.json(now),
-        }
-    }
-
-    fn delay(&self) -> Option<Duration> {
+    /// How long the lame duck was.
+    pub(super) fn delay(&self) -> Option<Duration> {
         Some(self.drained_from?.since(self.since?))
-    }
-
-    fn text(&self, now: Timestamp, config: &Config) -> String {
-        let mut text = match self.requested_by {
-            Some(signal) => format!("{signal}"),
-            None if self
-                .services
-                .iter()
-                .any(|service| service.start_failed.is_some()) =>
-            {
-                "start failed".to_owned()
-            }
-            None => "ended unasked".to_owned(),
-        };
-        if let Some(since) = self.since {
-            let _ = write!(text, ", took {}", seconds(now.since(since)));
-        }
-        if let (Some(_), Some(delay)) = (self.requested_by, self.delay()) {
-            let _ = write!(text, ", delay {}", seconds(delay));
-        }
-        for service in &self.services {
-            let _ = write!(text, "; {}", service.name);
-            if let Some(waited) = service.waited() {
-                let _ = write!(text, " waited {}", seconds(waited));
-            }
-            if let Some(drained) = service.drained() {
-                let _ = write!(text, " drained {}", seconds(drained));
-            }
-            for signal in &service.sent {
-                let _ = write!(text, " {signal}");
-            }
-            match service.status {
-                Some(status) => {
-                    let _ = write!(text, " {status}");
-                }
-                None if service.started => text.push_str(" still running"),
-                None => text.push_str(" not started"),
-            }
-        }
-        let orphans = self.orphans;
-        let _ = write!(
-            text,
-            "; {orphans} orphans reaped; exit {}",
-            exit::code(self)
-        );
-        let forced: Vec<&ServiceRecord> = self
-            .services
-            .iter()
-            .filter(|service| service.forced.is_some())
-            .collect();
-        if forced.is_empty() && self.rest_forced.is_none() {
-            return text;
-        }
-        if self.interrupts > 1 {
-            text.push_str("; hurried by SIGINT");
-            return text;
-        }
-        text.push_str("; out of time");
-        for service in &forced {
-            if let Some(held_up) = service.held_up {
-                let _ = write!(text, ", {}: {held_up}", service.name);
-            }
-        }
-        let would_time_help =
-            |service: &&ServiceRecord| !matches!(service.held_up, Some(HeldUp::Ignores(_)));
-        if self.rest_forced.is_some() || forced.iter().any(would_time_help) {
-            let _ = write!(
-                text,
-                "; the grace period is taken to be {}: if requests were cut, raise the runtime's \
-                 and DRAINIT_GRACE_PERIOD with it",
-                seconds(config.grace_period)
-            );
-        }
-        text
-    }
-
-    fn json(&self, now: Timestamp) -> String {
-        let number =
-            |length: Option<Duration>| length.map_or_else(|| "null".to_owned(), json_seconds);
-        let services: Vec<String> = self
-            .services
-            .iter()
-            .map(|service| {
-                let sent: Vec<String> = service
-                    .sent
-                    .iter()
-                    .map(|signal| json_string(&signal.to_string()))
-                    .collect();
-                format!(
-                    r#"{{"name":{},"waited_s":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
-                    json_string(&service.name),
-                    number(service.waited()),
-                    number(service.drained()),
-                    sent.join(","),
-                    service
-                        .status
-                        .map_or("null".to_owned(), |s| json_string(&s.to_string())),
-                    service
-                        .status
-                        .map_or("null".to_owned(), |s| s.code().to_string()),
-                )
-            })
-            .collect();
-        format!(
-            r#"{{"requested_by":{},"took_s":{},"delay_s":{},"services":[{}],"orphans":{},"exit":{}}}"#,
-            self.requested_by
-                .map_or("null".to_owned(), |s| json_string(&s.to_string())),
-            number(self.since.map(|since| now.since(since))),
-            number(self.requested_by.and(self.delay())),
-            services.join(","),
-            self.orphans,
-            exit::code(self),
-        )
     }
 }
 
 impl ServiceRecord {
     /// How long it waited to be sent nothing.
-    fn waited(&self) -> Option<Duration> {
+    pub(super) fn waited(&self) -> Option<Duration> {
         Some(self.asked_at?.since(self.waited_from?))
     }
 
     /// From the moment that it was asked until its main process had gone.
-    fn drained(&self) -> Option<Duration> {
+    pub(super) fn drained(&self) -> Option<Duration> {
         Some(self.ended_at?.since(self.asked_at?))
-    }
-}
-
-/// Whom a signal went to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
-    /// The processes of that layer.
-    Layer(Layer),
-    /// What a main process runs that passes nothing on: a shell.
-    Below,
-    /// What a main process left behind.
-    Leftovers,
-}
-
-/// What is said where processes were asked by that signal.
-pub fn asked(whom: Whom, signal: Signal) -> String {
-    match whom {
-        Whom::Layer(Layer::Web | Layer::Main) => format!("<- {signal}"),
-        Whom::Layer(Layer::Workers) => format!("workers <- {signal}"),
-        Whom::Layer(Layer::Masters) => format!("master <- {signal}"),
-        Whom::Below => format!("what it runs <- {signal}"),
-        Whom::Leftovers => format!("what it left behind <- {signal}"),
-    }
-}
-
-/// What is said where a scope was forced, and what kept it until then.
-pub fn forced(force: Force, held_up: Option<HeldUp>) -> String {
-    let signal = match force {
-        Force::Term => Signal::TERM,
-        Force::Kill => Signal::KILL,
-    };
-    match held_up {
-        Some(held_up) => format!("<- {signal}, forced: {held_up}"),
-        None => format!("<- {signal}, forced"),
-    }
-}
-
-/// `5s` is written `5.0 s`.
-fn seconds(length: Duration) -> String {
-    // In integers: floating point numbers would add 20 kB to the binary.
-    let tenths = (length.as_millis() + 50) / 100;
-    format!("{}.{} s", tenths / 10, tenths % 10)
-}
-
-/// `5s` is written `5.000`.
-pub fn json_seconds(length: Duration) -> String {
-    format!("{}.{:03}", length.as_secs(), length.subsec_millis())
-}
-
-/// A string as JSON has it.
-pub fn json_string(text: &str) -> String {
-    let mut json = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => json.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-    json
-}
-
-#[cfg(test)]
-mod tests {
-    use super::json_string;
-
-    #[test]
-    fn strings_are_escaped_for_json() {
-        assert_eq!(
-            json_string("a\"b\\c\nd\u{7f}é"),
-            r#""a\"b\\c\u000ad\u007fé""#
-        );
     }
 }

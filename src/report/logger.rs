@@ -11,9 +11,18 @@ use std::time::{Duration, Instant};
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
-use crate::config::LogFormat;
-use crate::report::{Line, json_seconds, json_string};
+use super::text::Line;
+use crate::json;
 use crate::sys::stderr::Stderr;
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// An object a line.
+    Json,
+}
 
 /// Who a record is about that is about no service.
 pub const OURSELVES: &str = "drainit";
@@ -49,14 +58,14 @@ pub fn init(format: LogFormat, level: LevelFilter, start: Instant) {
                     let (key, value) = if record.target() == REPORT {
                         ("report", what)
                     } else {
-                        ("message", json_string(&record.args().to_string()))
+                        ("message", json::string(&record.args().to_string()))
                     };
                     writeln!(
                         buffer,
                         r#"{{"level":"{}","elapsed_s":{},"source":{},"{key}":{value}}}"#,
                         record.level().as_str().to_ascii_lowercase(),
-                        json_seconds(elapsed),
-                        json_string(record.target()),
+                        json::seconds(elapsed),
+                        json::string(record.target()),
                     )
                 }
             }

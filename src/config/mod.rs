@@ -1,0 +1,675 @@
+//! The configuration as validated: services in order, times, and what is left
+//! of each when the worst comes. Flags win over `DRAINIT_*` variables, these
+//! over the platform's defaults.
+//!
+//! What has to be looked up on the machine comes through [`Host`], so that all
+//! of this can be tested without one.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use crate::core::plan::{Plan, Readiness, ServiceId, ServicePlan, StopAfter};
+use crate::preset::Kind;
+use crate::report::logger::LogFormat;
+use crate::signal::Rewrite;
+use crate::status::Failure;
+use crate::sys::path::SearchSbin;
+
+use cli::Cli;
+use platform::Platform;
+use service::ServiceConfig;
+use value::{Error, Given, Marker, usage};
+
+pub mod cli;
+pub mod platform;
+pub mod service;
+pub mod value;
+mod words;
+
+/// For how long nothing new may come to a php-fpm alone before it is drained:
+/// between a client's connecting to the web server and the request that comes
+/// of it there is seldom more.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What drainit is to do.
+#[derive(Debug)]
+pub struct Config {
+    /// What the core is to know of it.
+    pub plan: Plan,
+    /// What is to be executed, by [`ServiceId`].
+    pub services: Vec<ServiceConfig>,
+    /// Where the defaults come from.
+    pub platform: &'static Platform,
+    /// What takes the place of a signal when it comes in.
+    pub rewrites: Vec<Rewrite>,
+    /// The drain marker.
+    pub marker: Marker,
+    /// How to write the log.
+    pub log_format: LogFormat,
+    /// How much to write.
+    pub log_level: LevelFilter,
+    /// What is to be said at the start, a line each: what is right, but perhaps
+    /// not meant.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Makes sense of the command line and the environment.
+    pub fn resolve(cli: Cli, host: &Host) -> Result<Self, Error> {
+        let platform =
+            Platform::find(|name| (host.variable)(name).is_some_and(|value| !value.is_empty()));
+        let grace_period =
+            host.option("--grace-period", cli.grace_period, "DRAINIT_GRACE_PERIOD")?;
+        let delay = host.option("--delay", cli.delay, "DRAINIT_DELAY")?;
+        let start_timeout = host.option(
+            "--start-timeout",
+            cli.start_timeout,
+            "DRAINIT_START_TIMEOUT",
+        )?;
+        let stop_signal = host.option("--stop-signal", cli.stop_signal, "DRAINIT_STOP_SIGNAL")?;
+        let quiet = host.option("--quiet", cli.quiet, "DRAINIT_QUIET")?;
+        let stop_after = host.option("--stop-after", cli.stop_after, "DRAINIT_STOP_AFTER")?;
+        let log_format = host.option("--log-format", cli.log_format, "DRAINIT_LOG_FORMAT")?;
+        let log_level = host.option("--log-level", cli.log_level, "DRAINIT_LOG_LEVEL")?;
+        let listed = |from: &'static str, flags: Vec<String>, name: &'static str| {
+            if !flags.is_empty() {
+                return Ok(flags
+                    .into_iter()
+                    .map(|text| Given { from, text })
+                    .collect::<Vec<_>>());
+            }
+            let text = host
+                .given(name)?
+                .map_or_else(String::new, |given| given.text);
+            let given = words::entries(&text).into_iter().map(|entry| Given {
+                from: name,
+                text: entry.to_owned(),
+            });
+            Ok(given.collect())
+        };
+        let rewrites = listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
+            .iter()
+            .map(|given| given.parse(str::parse))
+            .collect::<Result<_, _>>()?;
+
+        let mut notes = Vec::new();
+        let is_command = !cli.command.is_empty();
+        let services = if !is_command {
+            let services = listed("--service", cli.services, "DRAINIT_SERVICES")?;
+            if services.is_empty() {
+                notes.extend(service::skipped_entrypoint(host));
+                service::installed(host)?
+            } else {
+                service::named(&services, host)?
+            }
+        } else if cli.services.is_empty() {
+            vec![service::single(cli.command, host)?]
+        } else {
+            return Err(usage(format!(
+                "there are a --service and a command, {}: give one or the other \
+                 (DRAINIT_SERVICES in ENV, unlike flags, gives way to a command, as in \
+                 docker run IMAGE php -v)",
+                Path::new(&cli.command.join(OsStr::new(" "))).display()
+            )));
+        };
+
+        let start_timeout = start_timeout
+            .map(|given| given.parse(value::start_timeout_for))
+            .transpose()?;
+        let mut config = Self {
+            plan: Plan {
+                services: in_order(&services, is_command, start_timeout),
+                delay: Duration::ZERO,
+                grace_period: match &grace_period {
+                    Some(given) => given.parse(value::duration)?,
+                    None => platform.grace_period,
+                },
+                quiet: quiet.map_or(Ok(QUIET), |given| given.parse(value::quiet_for))?,
+                stop_after: stop_after.map_or(Ok(StopAfter::Clients), |given| {
+                    given.parse(value::stop_after_what)
+                })?,
+            },
+            services,
+            platform,
+            rewrites,
+            marker: marker(cli.marker, host)?,
+            log_format: log_format
+                .map_or(Ok(LogFormat::Text), |given| given.parse(value::format))?,
+            log_level: log_level
+                .map_or(Ok(LevelFilter::Info), |given| given.parse(value::level))?,
+            notes,
+        };
+        if config.plan.grace_period < Duration::from_millis(100) {
+            let from = grace_period.map_or("", |given| given.from);
+            return Err(usage(format!("{from}: a stop takes 100ms at least")));
+        }
+        if let Some(given) = stop_signal {
+            config.stop_by(&given)?;
+        }
+        config.plan.delay = match &delay {
+            None => platform.delay.min(config.plan.grace_period / 3),
+            Some(given) => {
+                let delay = given.parse(value::duration)?;
+                config.check_delay(delay, given.from, grace_period.is_none())?;
+                delay
+            }
+        };
+        Ok(config)
+    }
+
+    fn stop_by(&mut self, given: &Given) -> Result<(), Error> {
+        let signal = given.parse(str::parse)?;
+        match self.services.as_mut_slice() {
+            [only] => {
+                only.stop = signal;
+                only.stop_is_given = true;
+                Ok(())
+            }
+            services => Err(usage(format!(
+                "{}: {signal} is meant for which of {} services? It goes with one alone",
+                given.from,
+                services.len()
+            ))),
+        }
+    }
+
+    fn check_delay(
+        &self,
+        delay: Duration,
+        from: &str,
+        grace_period_is_default: bool,
+    ) -> Result<(), Error> {
+        let earliest = self.plan.term_at().into_iter().min();
+        let earliest = earliest.unwrap_or_else(|| self.plan.last_term_at());
+        if delay < earliest {
+            return Ok(());
+        }
+        let grace = if grace_period_is_default {
+            format!(
+                "{}'s {}; DRAINIT_GRACE_PERIOD says if yours is longer",
+                self.platform.name,
+                humantime::format_duration(self.plan.grace_period)
+            )
+        } else {
+            humantime::format_duration(self.plan.grace_period).to_string()
+        };
+        Err(usage(format!(
+            "{from}: {} leaves no time to drain: it must be below {}, the grace period being {grace}",
+            humantime::format_duration(delay),
+            humantime::format_duration(earliest),
+        )))
+    }
+}
+
+/// Each after all before it.
+fn in_order(
+    services: &[ServiceConfig],
+    is_command: bool,
+    start_timeout: Option<Duration>,
+) -> Vec<ServicePlan> {
+    let plan = |(index, service): (usize, &ServiceConfig)| ServicePlan {
+        after: (0..index).map(ServiceId).collect(),
+        // Nobody waits for a lone command, and `nginx -t` never listens.
+        ready: if is_command || service.preset.is_none() {
+            Readiness::None
+        } else {
+            Readiness::Listen
+        },
+        start_timeout,
+        is_web: service
+            .preset
+            .is_some_and(|preset| preset.kind == Kind::Web),
+    };
+    services.iter().enumerate().map(plan).collect()
+}
+
+/// Where the drain marker is to be, by the flag or its variable.
+pub fn marker(flag: Option<String>, host: &Host) -> Result<Marker, Error> {
+    match host.option("--marker", flag, "DRAINIT_MARKER")? {
+        Some(given) => given.parse(value::marker_place),
+        None => Ok(Marker::Default),
+    }
+}
+
+/// What has to be looked up on the machine.
+pub struct Host<'a> {
+    /// An environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The file that a command's first word names: as a path, or in `PATH`,
+    /// or, if asked so, in the system's `sbin` directories.
+    pub find: &'a dyn Fn(&OsStr, SearchSbin) -> Result<PathBuf, Failure>,
+    /// The names of all files in `PATH` and the `sbin` directories that begin
+    /// with `php-fpm`.
+    pub php_fpms: &'a dyn Fn() -> Vec<String>,
+}
+
+impl Host<'_> {
+    /// A variable of ours; an empty one is unset.
+    fn given(&self, name: &'static str) -> Result<Option<Given>, Error> {
+        let value = (self.variable)(name).filter(|value| !value.is_empty());
+        value
+            .map(|value| match value.into_string() {
+                Ok(text) => Ok(Given { from: name, text }),
+                Err(_) => Err(usage(format!("{name}: is not UTF-8"))),
+            })
+            .transpose()
+    }
+
+    /// A flag, or its variable.
+    fn option(
+        &self,
+        from: &'static str,
+        flag: Option<String>,
+        name: &'static str,
+    ) -> Result<Option<Given>, Error> {
+        match flag {
+            Some(text) => Ok(Some(Given { from, text })),
+            None => self.given(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::service::ENTRYPOINTS;
+    use super::*;
+    use crate::preset::Preset;
+    use crate::signal::Signal;
+
+    /// Resolves on a machine that has these programs and variables.
+    fn resolve(programs: &[&str], variables: &[(&str, &str)], cli: Cli) -> Result<Config, Error> {
+        let known = |word: &OsStr| programs.iter().any(|program| OsStr::new(program) == word);
+        Config::resolve(
+            cli,
+            &Host {
+                variable: &|name| {
+                    let variable = variables.iter().find(|(known, _)| *known == name);
+                    variable.map(|(_, value)| OsString::from(value))
+                },
+                find: &|word, _| {
+                    if word == "locked" {
+                        Err(Failure::NotExecutable)
+                    } else if known(word) {
+                        Ok(Path::new("/bin").join(word))
+                    } else {
+                        Err(Failure::NotFound)
+                    }
+                },
+                php_fpms: &|| programs.iter().map(ToString::to_string).collect(),
+            },
+        )
+    }
+
+    fn services(services: &[&str]) -> Cli {
+        Cli {
+            services: services.iter().map(ToString::to_string).collect(),
+            ..Cli::default()
+        }
+    }
+
+    fn command(words: &[&str]) -> Cli {
+        Cli {
+            command: words.iter().map(OsString::from).collect(),
+            ..Cli::default()
+        }
+    }
+
+    fn message(result: Result<Config, Error>) -> String {
+        let message = result.unwrap_err().message;
+        assert!(!message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn without_arguments_what_is_installed_runs_php_fpm_first() {
+        let config = resolve(&["nginx", "php-fpm8.2", "php-fpm8.4"], &[], Cli::default()).unwrap();
+        let [php_fpm, nginx] = config.services.as_slice() else {
+            panic!("{config:?}")
+        };
+        assert_eq!(
+            (php_fpm.name.as_str(), nginx.name.as_str()),
+            ("php-fpm", "nginx")
+        );
+        assert_eq!(php_fpm.command, ["php-fpm8.4", "-F"]);
+        assert_eq!(
+            (
+                config.plan.services[1].after.as_slice(),
+                config.plan.services[1].ready
+            ),
+            (&[ServiceId(0)][..], Readiness::Listen)
+        );
+        assert_eq!(nginx.variables, ["NGINX"]);
+        assert!(php_fpm.variables.is_empty());
+
+        let config = resolve(&["nginx"], &[], Cli::default()).unwrap();
+        assert_eq!(config.services.len(), 1);
+        let error = resolve(&["php"], &[], Cli::default()).unwrap_err();
+        assert_eq!(error.failure, Failure::Usage);
+        assert!(error.message.contains("php-fpm8.4") && error.message.contains("nginx"));
+    }
+
+    #[test]
+    fn commands_are_known_by_their_base_name() {
+        let programs = ["/usr/sbin/php-fpm8.2", "nginx", "/start.sh", "node"];
+        let only = |cli| {
+            let mut config = resolve(&programs, &[], cli).unwrap();
+            (config.services.remove(0), config.plan.services[0].ready)
+        };
+
+        let (php_fpm, _) = only(command(&["/usr/sbin/php-fpm8.2", "-y", "x"]));
+        assert_eq!(php_fpm.command, ["/usr/sbin/php-fpm8.2", "-y", "x", "-F"]);
+        assert_eq!(php_fpm.stop, Signal::QUIT);
+
+        let (nginx, _) = only(command(&["nginx", "-g", "daemon off;"]));
+        assert!(
+            nginx.variables.is_empty(),
+            "a second daemon directive is an error"
+        );
+
+        // A script that is called nginx is stopped as one, but itself by TERM.
+        let (wrapper, ready) = only(services(&["nginx=/start.sh"]));
+        assert!(wrapper.preset.is_some_and(Preset::is_nginx));
+        assert_eq!((wrapper.stop, ready), (Signal::TERM, Readiness::Listen));
+
+        let (plain, ready) = only(command(&["node", "a.js"]));
+        assert_eq!(
+            (plain.stop, ready, plain.preset),
+            (Signal::TERM, Readiness::None, None)
+        );
+    }
+
+    #[test]
+    fn variables_keep_an_nginx_in_the_foreground_unless_they_hold_its_sockets() {
+        let programs = ["nginx", "/usr/sbin/angie", "/start.sh", "node", "php-fpm"];
+        let variables = |given: &[(&str, &str)], cli| {
+            resolve(&programs, given, cli).unwrap().services[0].variables
+        };
+        for (cli, expected) in [
+            (services(&["nginx"]), &["NGINX"][..]),
+            (services(&["web=/usr/sbin/angie"]), &["NGINX", "ANGIE"]),
+            (services(&["angie=/start.sh"]), &["NGINX", "ANGIE"]),
+            (services(&["web=/usr/sbin/angie -g 'daemon off;'"]), &[]),
+            (services(&["nginx=/start.sh nginx -g 'daemon off;'"]), &[]),
+            (services(&["web=node nginx"]), &[]),
+            // Known by its program, whatever its NAME.
+            (services(&["nginx=php-fpm"]), &[]),
+        ] {
+            assert_eq!(variables(&[], cli), expected);
+        }
+        let empty = [("NGINX", ""), ("ANGIE", "")];
+        assert_eq!(variables(&empty, services(&["nginx"])), ["NGINX"]);
+        // An empty one of angie's own would hide the sockets in nginx's.
+        for sockets in [[("NGINX", "3;")], [("ANGIE", "3;")]] {
+            let set = variables(&sockets, services(&["web=/usr/sbin/angie"]));
+            assert!(set.is_empty(), "{set:?}");
+        }
+        assert!(variables(&[("NGINX", "3;")], services(&["nginx"])).is_empty());
+        assert_eq!(
+            variables(&[("ANGIE", "3;")], services(&["nginx"])),
+            ["NGINX"]
+        );
+    }
+
+    #[test]
+    fn a_command_that_names_a_preset_is_known_to() {
+        let programs = ["/e.sh", "sh", "vim", "nginx", "/usr/sbin/nginx"];
+        for (words, expected) in [
+            (&["nginx"][..], true),
+            (&["/e.sh", "nginx", "-g", "daemon off;"], true),
+            (&["/e.sh", "/usr/sbin/nginx"], true),
+            (&["/e.sh", "php-fpm8.4"], true),
+            (&["sh", "-c", "php-fpm -D;nginx"], true),
+            (&["/e.sh"], false),
+            (&["vim", "/etc/nginx"], false),
+            (&["vim", "nginx.conf"], false),
+            (&["sh", "-c", "echo nginx-prometheus-exporter"], false),
+        ] {
+            let config = resolve(&programs, &[], command(words)).unwrap();
+            assert_eq!(config.services[0].names_preset, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_entrypoint_that_nobody_runs_is_worth_a_note() {
+        let notes = |programs: &[&str], variables: &[(&str, &str)], cli| {
+            resolve(programs, variables, cli).unwrap().notes
+        };
+        for path in ENTRYPOINTS {
+            let programs = ["nginx", path];
+            let [note] = &notes(&programs, &[], Cli::default())[..] else {
+                panic!("not one note of {path}")
+            };
+            let entrypoint = format!(r#"ENTRYPOINT ["drainit", "--", "{path}"]"#);
+            assert!(
+                note.starts_with(path) && note.contains(&entrypoint),
+                "{note}"
+            );
+        }
+        let programs = ["nginx", "/docker-entrypoint.sh"];
+        for (variables, cli) in [
+            (&[][..], command(&["/docker-entrypoint.sh", "nginx"])),
+            (&[], command(&["nginx"])),
+            (&[], services(&["nginx"])),
+            (&[("DRAINIT_SERVICES", "nginx")], Cli::default()),
+            // It is what runs us.
+            (&[("PWD", "/")], Cli::default()),
+        ] {
+            assert_eq!(notes(&programs, variables, cli), [""; 0]);
+        }
+        assert_eq!(notes(&["nginx"], &[], Cli::default()), [""; 0]);
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_these_over_the_platform() {
+        let kubernetes = [
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+            ("DRAINIT_DELAY", "7"),
+        ];
+        let config = resolve(&["nginx"], &kubernetes, Cli::default()).unwrap();
+        assert_eq!(
+            (
+                config.plan.delay.as_secs(),
+                config.plan.grace_period.as_secs()
+            ),
+            (7, 30)
+        );
+        let cli = Cli {
+            delay: Some("1m30s".into()),
+            grace_period: Some("2m".into()),
+            ..Cli::default()
+        };
+        let config = resolve(&["nginx"], &kubernetes, cli).unwrap();
+        assert_eq!(
+            (
+                config.plan.delay.as_secs(),
+                config.plan.grace_period.as_secs()
+            ),
+            (90, 120)
+        );
+        assert_eq!(
+            (config.plan.quiet.as_secs(), config.plan.stop_after.clone()),
+            (1, StopAfter::Clients)
+        );
+        for (given, meant) in [
+            ("none", StopAfter::None),
+            ("tcp:80, tcp:443", StopAfter::Ports(vec![80, 443])),
+        ] {
+            let variables = [("DRAINIT_STOP_AFTER", given), ("DRAINIT_QUIET", "500ms")];
+            let config = resolve(&["php-fpm"], &variables, Cli::default()).unwrap();
+            assert_eq!(
+                (config.plan.quiet.as_millis(), config.plan.stop_after),
+                (500, meant)
+            );
+        }
+        let of = |config: &Config| config.plan.services[0].start_timeout;
+        assert_eq!(of(&config), None);
+        let variables = [("DRAINIT_START_TIMEOUT", "90")];
+        let config = resolve(&["nginx"], &variables, Cli::default()).unwrap();
+        assert_eq!(of(&config), Some(Duration::from_secs(90)));
+        // Cloud Run is asked first, and an empty variable is unset.
+        let both = [
+            ("K_SERVICE", "x"),
+            ("KUBERNETES_SERVICE_HOST", "x"),
+            ("DRAINIT_DELAY", ""),
+        ];
+        let config = resolve(&["nginx"], &both, Cli::default()).unwrap();
+        assert_eq!(
+            (
+                config.plan.delay.as_secs(),
+                config.plan.grace_period.as_secs()
+            ),
+            (0, 10)
+        );
+    }
+
+    #[test]
+    fn a_default_delay_is_cut_and_a_given_one_refused_where_no_time_is_left() {
+        let with = |delay: &str, grace: &str| {
+            let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let cli = Cli {
+                delay: given(delay),
+                grace_period: given(grace),
+                ..Cli::default()
+            };
+            resolve(&["nginx", "php-fpm"], &[], cli)
+        };
+        assert_eq!(with("", "3").unwrap().plan.delay, Duration::from_secs(1));
+        assert!(with("6999ms", "").is_ok());
+        let message = message(with("7s", ""));
+        assert!(
+            message.contains("--delay: 7s") && message.contains("below 7s"),
+            "{message}"
+        );
+        assert!(message.contains("DRAINIT_GRACE_PERIOD"), "{message}");
+        assert!(with("7s", "20s").is_ok());
+        assert!(with("1s", "0").is_err() && with("1s", "x").is_err() && with("-1", "").is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_would_be_right() {
+        let programs = ["nginx", "php-fpm", "php"];
+        for (cli, parts) in [
+            (
+                services(&["queue"]),
+                &["queue", "--service 'queue=COMMAND'"][..],
+            ),
+            (services(&["apache2"]), &["apache2=COMMAND"]),
+            (services(&["a=php", "a=php"]), &["two services", "a"]),
+            (services(&["a="]), &["a=", "empty"]),
+            (services(&["=php"]), &["name is empty"]),
+            (services(&["a=php | php"]), &["'|'", "sh -c"]),
+            (services(&["a=nosuch"]), &["nosuch: command not found"]),
+            (command(&["locked"]), &["locked: not executable"]),
+            (command(&[""]), &["the command is empty"]),
+            (
+                Cli {
+                    delay: Some("5x".into()),
+                    ..Cli::default()
+                },
+                &["--delay", "'5x'", "500ms"],
+            ),
+            (
+                Cli {
+                    stop_signal: Some("TREM".into()),
+                    ..command(&["php"])
+                },
+                &["--stop-signal", "TREM"],
+            ),
+            (
+                Cli {
+                    stop_signal: Some("INT".into()),
+                    ..Cli::default()
+                },
+                &["--stop-signal", "2 services"],
+            ),
+            (
+                Cli {
+                    rewrite: vec!["HUP".into()],
+                    ..Cli::default()
+                },
+                &["--rewrite", "FROM=TO"],
+            ),
+            (
+                Cli {
+                    marker: Some("x".into()),
+                    ..Cli::default()
+                },
+                &["--marker", "absolute"],
+            ),
+            (
+                Cli {
+                    quiet: Some("50ms".into()),
+                    ..Cli::default()
+                },
+                &["--quiet", "200ms", "--stop-after none"],
+            ),
+            (
+                Cli {
+                    stop_after: Some("tcp:80,tcp:x".into()),
+                    ..Cli::default()
+                },
+                &["--stop-after", "tcp:PORT"],
+            ),
+            (
+                Cli {
+                    log_format: Some("xml".into()),
+                    ..Cli::default()
+                },
+                &["--log-format", "json"],
+            ),
+            (
+                Cli {
+                    log_level: Some("loud".into()),
+                    ..Cli::default()
+                },
+                &["--log-level", "debug"],
+            ),
+            (
+                Cli {
+                    command: vec!["php".into()],
+                    ..services(&["nginx"])
+                },
+                &["--service", "command", "DRAINIT_SERVICES"],
+            ),
+        ] {
+            let message = message(resolve(&programs, &[], cli));
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        let message = message(resolve(
+            &programs,
+            &[("DRAINIT_GRACE_PERIOD", "10x")],
+            Cli::default(),
+        ));
+        assert!(
+            message.starts_with("DRAINIT_GRACE_PERIOD: '10x'"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn services_and_rewrites_come_from_variables_which_give_way_to_a_command() {
+        for variables in [
+            [
+                ("DRAINIT_SERVICES", "nginx\n queue=php a ';'\n"),
+                ("DRAINIT_REWRITE", "HUP=none\n1=2"),
+            ],
+            [
+                ("DRAINIT_SERVICES", "nginx; queue=php a ';'"),
+                ("DRAINIT_REWRITE", "HUP=none; 1=2"),
+            ],
+        ] {
+            let config = resolve(&["nginx", "php"], &variables, Cli::default()).unwrap();
+            assert_eq!(config.services.len(), 2);
+            assert_eq!(config.services[1].command, ["php", "a", ";"]);
+            assert_eq!(config.rewrites.len(), 2);
+            let config = resolve(&["nginx", "php"], &variables, command(&["php"])).unwrap();
+            assert_eq!(config.services.len(), 1);
+        }
+        // A flag is one entry.
+        let flag = services(&["a=php; b=php"]);
+        assert!(message(resolve(&["php"], &[], flag)).contains("';'"));
+    }
+}

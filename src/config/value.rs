@@ -1,0 +1,140 @@
+//! Values: where one came from, and how each is read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use crate::core::plan::StopAfter;
+use crate::report::logger::LogFormat;
+use crate::status::Failure;
+
+/// The drain marker's default place: a writable tmpfs in a default container,
+/// also on a read-only root and for other users, and fresh after a restart.
+pub const DEFAULT_MARKER: &str = "/dev/shm/drainit.draining";
+
+/// The shortest such time: it takes two looks to see that something was new.
+const QUIET_AT_LEAST: Duration = Duration::from_millis(200);
+
+/// Whether and where there is a drain marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// Nowhere.
+    None,
+    /// At its default place, if an nginx runs.
+    Default,
+    /// There.
+    At(PathBuf),
+}
+
+impl Marker {
+    /// Where it is to be, if there is to be one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Default => Some(Path::new(DEFAULT_MARKER)),
+            Self::At(path) => Some(path),
+        }
+    }
+}
+
+/// What is wrong, in one line, and the exit code for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The exit code.
+    pub failure: Failure,
+    /// What, where, and what would be right.
+    pub message: String,
+}
+
+pub(super) fn usage(message: String) -> Error {
+    Error {
+        failure: Failure::Usage,
+        message,
+    }
+}
+
+/// A value, and where it came from.
+pub(super) struct Given {
+    pub(super) from: &'static str,
+    pub(super) text: String,
+}
+
+impl Given {
+    pub(super) fn parse<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        parse(&self.text).map_err(|what| usage(format!("{}: {what}", self.from)))
+    }
+}
+
+/// As people write them: `5s`, `500ms`, `1m30s`, or bare seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    bare_seconds(text)
+        .or_else(|| humantime::parse_duration(text).ok())
+        .ok_or_else(|| format!("'{text}' is no duration (5s, 500ms, 1m30s, or seconds)"))
+}
+
+/// `2` or `2.5`. Floating point numbers would add 20 kB to the binary.
+fn bare_seconds(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let nanoseconds = format!("{fraction:0<9}");
+    let nanoseconds = nanoseconds.get(..9)?.parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds))
+}
+
+pub(super) fn quiet_for(text: &str) -> Result<Duration, String> {
+    let quiet = duration(text)?;
+    if quiet < QUIET_AT_LEAST {
+        return Err(format!(
+            "'{text}' is too short to see anything in: 200ms at least (--stop-after none: no wait)"
+        ));
+    }
+    Ok(quiet)
+}
+
+pub(super) fn start_timeout_for(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text)?;
+    if timeout.is_zero() {
+        return Err(format!(
+            "'{text}' leaves no time to start in; without it there is no limit"
+        ));
+    }
+    Ok(timeout)
+}
+
+pub(super) fn stop_after_what(text: &str) -> Result<StopAfter, String> {
+    if text == "none" {
+        return Ok(StopAfter::None);
+    }
+    let port = |part: &str| part.trim().strip_prefix("tcp:")?.parse().ok();
+    text.split(',')
+        .map(|part| port(part).filter(|port| *port != 0))
+        .collect::<Option<_>>()
+        .map(StopAfter::Ports)
+        .ok_or_else(|| format!("'{text}' is neither tcp:PORT,… nor none"))
+}
+
+pub(super) fn marker_place(text: &str) -> Result<Marker, String> {
+    match text {
+        "none" => Ok(Marker::None),
+        path if path.starts_with('/') => Ok(Marker::At(PathBuf::from(path))),
+        _ => Err(format!("'{text}' is neither an absolute path nor none")),
+    }
+}
+
+pub(super) fn format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is neither text nor json")),
+    }
+}
+
+pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is none of off, error, warn, info, debug"))
+}

@@ -1,0 +1,262 @@
+//! What the core is told, what it asks, and what it orders.
+
+use std::time::Duration;
+
+use super::plan::ServiceId;
+use crate::preset::Kind;
+use crate::signal::Signal;
+use crate::status::Status;
+
+/// A point in time: how long after the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(pub Duration);
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, length: Duration) -> Self {
+        Self(self.0.saturating_add(length))
+    }
+}
+
+impl Timestamp {
+    /// How long after `earlier` this is; zero if it isn't.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Whose processes are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of a service: its main process, all below it, its process group,
+    /// and orphans that only it can have left.
+    Service(ServiceId),
+    /// All that runs below us once the services have gone.
+    Rest,
+}
+
+/// Who is asked in one step of a drain, in the order of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Layer {
+    /// Web servers, each by its preset's signal: they stop accepting and
+    /// finish what they have.
+    Web,
+    /// php-fpm's workers: at `process_control_timeout = 0` its master would
+    /// kill them, requests and all.
+    Workers,
+    /// php-fpm's masters.
+    Masters,
+    /// The main process by the service's own stop signal, or, once that has
+    /// been reaped, whatever is left by SIGTERM.
+    Main,
+}
+
+/// What makes a process end that didn't when it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Force {
+    /// SIGTERM: nginx and php-fpm end at once and cut what they have.
+    Term,
+    /// SIGKILL to all of it.
+    Kill,
+}
+
+/// Whether a service listens, as far as can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listens {
+    /// A process of it holds a listening socket.
+    Yes,
+    /// None does.
+    No,
+    /// Neither its descriptors nor the socket tables tell. Counts as listening.
+    Unknown,
+}
+
+/// What a look at a service shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sight {
+    /// Whether it listens.
+    pub listens: Listens,
+    /// What preset runs in it, if one does: a web server before php-fpm.
+    pub runs: Option<Kind>,
+}
+
+/// What is left of a scope, zombies left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
+pub struct Remains {
+    /// Anything at all, asked or not; also where that can't be seen.
+    pub any: bool,
+    /// A web server that wasn't asked.
+    pub web: bool,
+    /// A worker of a php-fpm, asked or not.
+    pub workers: bool,
+    /// A master of a php-fpm that wasn't asked.
+    pub masters: bool,
+    /// Anything else that wasn't asked.
+    pub other: bool,
+    /// Who is at php-fpm's sockets.
+    pub attendance: Attendance,
+}
+
+impl Remains {
+    /// Nothing is left.
+    pub const NOTHING: Self = Self {
+        any: false,
+        web: false,
+        workers: false,
+        masters: false,
+        other: false,
+        attendance: Attendance::Nobody,
+    };
+}
+
+/// Who is at the listening sockets of a php-fpm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attendance {
+    /// Nobody: no worker has a request, unless it works on after the response.
+    Nobody,
+    /// Somebody is connected.
+    Connected,
+    /// Somebody waits to be accepted.
+    Queued,
+    /// The socket tables don't tell.
+    Unknown,
+}
+
+/// Why a php-fpm is not yet asked to stop whose web server isn't ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Busy {
+    /// Requests wait to be accepted.
+    Queue,
+    /// Its workers were at work since they were looked at before.
+    Workers,
+    /// Somebody is connected to this port, which isn't ours.
+    Clients(u16),
+    /// Somebody still listens on this port.
+    Listener(u16),
+    /// The socket tables can't be read.
+    Unknown,
+}
+
+/// How long the kernel still has to send what the services wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsent {
+    /// All has been sent and acknowledged.
+    None,
+    /// Less than when it was looked at before.
+    Shrunk,
+}
+
+/// A fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Event {
+    /// The runtime asks us to stop, by this signal.
+    StopRequested(Signal),
+    /// SIGINT: somebody at the keyboard asks us to stop.
+    Interrupted,
+    /// The services are to read their configuration anew.
+    ReloadRequested,
+    /// The services are to open their log files anew.
+    ReopenRequested,
+    /// A signal that only services may know what to do with.
+    Signalled(Signal),
+    /// A service's program couldn't be started for want of processes or
+    /// memory; that may pass.
+    SpawnRefused(ServiceId),
+    /// A service's program can't be executed.
+    SpawnFailed(ServiceId),
+    /// A service's program was executed.
+    Executed(ServiceId),
+    /// A service's main process was reaped.
+    Exited(ServiceId, Status),
+    /// Whether a service listens, and what it is ([`Condition::Sight`]).
+    Seen(ServiceId, Sight),
+    /// Those that the last [`Action::Ask`] of that scope asked have gone.
+    AskedGone(Scope),
+    /// Some of them have gone.
+    AskedFewer(Scope),
+    /// A scope's web servers have only such clients left as neither sent nor
+    /// were sent a byte ([`Condition::Silent`]).
+    Silent(Scope),
+    /// A service is still sent requests, or may be ([`Condition::Quiet`]).
+    Busy(ServiceId, Busy),
+    /// None of php-fpm's workers may be signalled: they run as another user.
+    AskRefused(Scope),
+    /// What is left of a scope ([`Condition::Remains`]).
+    Remains(Scope, Remains),
+    /// How far the kernel has come ([`Condition::Flushed`]).
+    Unsent(Unsent),
+    /// Time has passed.
+    Tick,
+}
+
+/// An order to the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Action {
+    /// Start a service.
+    Spawn(ServiceId),
+    /// Have a service read its configuration anew, in its own way.
+    Reload(ServiceId),
+    /// Have a service open its log files anew, in its own way.
+    Reopen(ServiceId),
+    /// Pass a signal on to a service that is no preset.
+    Forward(ServiceId, Signal),
+    /// Take note: the stop that was asked for begins, with this delay. Where
+    /// there is one, make the drain marker.
+    BeginStop(Duration),
+    /// Take note: what listens serves on for so long; nothing does if zero.
+    BeginLameDuck(Duration),
+    /// Take note: this service didn't become ready, and so all stops.
+    StartFailed(ServiceId),
+    /// Take note: others still wait for this service to become ready.
+    StillStarting(ServiceId),
+    /// Take note: this service counts as ready, though nothing shows it.
+    PresumeReady(ServiceId),
+    /// Take note: this service ended without having been asked to.
+    EndedUnasked(ServiceId),
+    /// Take note: from now on this service is watched until nobody sends to it
+    /// any more.
+    AwaitQuiet(ServiceId),
+    /// Take note: there is no more time for that.
+    StopAwaitingQuiet(ServiceId),
+    /// Have the masters of an idle php-fpm start no new workers, where that can
+    /// be done without harm.
+    Hold(Scope),
+    /// Have them go on.
+    Release(Scope),
+    /// Ask those of a layer of a scope that weren't asked yet to finish what
+    /// they have and end. Masters that are held go on.
+    Ask(Scope, Layer),
+    /// End a scope's web servers by SIGTERM: nobody waits for an answer.
+    Dismiss(Scope),
+    /// Make all that is left of a scope end. Who had SIGTERM gets no second one:
+    /// that often means "at once".
+    Force(Scope, Force),
+    /// Report, and exit.
+    Exit,
+}
+
+/// A fact to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// Whether a service listens, and what it is. Answered by [`Event::Seen`]:
+    /// while it starts, once it listens; at a stop, at once.
+    Sight(ServiceId),
+    /// That those whom the last [`Action::Ask`] of this scope asked have gone.
+    /// Answered by [`Event::AskedGone`], or [`Event::AskedFewer`].
+    AskedGone(Scope),
+    /// That the clients of a scope's web servers are there, and silent: browsers
+    /// that connected in advance, health checks by TCP. Answered by
+    /// [`Event::Silent`].
+    Silent(Scope),
+    /// Whether requests still come to a service, or may come. Answered by
+    /// [`Event::Busy`] while they do.
+    Quiet(ServiceId),
+    /// What is left of a scope. Answered by [`Event::Remains`], at once.
+    Remains(Scope),
+    /// What the kernel still has to send. Answered by [`Event::Unsent`] when
+    /// that has become less.
+    Flushed,
+}

@@ -1,0 +1,177 @@
+//! What the core is to run and to stop: services, their order, and how much time
+//! there is. It knows nothing of what a service executes.
+
+use std::time::Duration;
+
+/// A service, as its place in [`Plan::services`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(pub usize);
+
+/// What is to be run, and stopped in time.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order of starting.
+    pub services: Vec<ServicePlan>,
+    /// How long to serve on after the stop request.
+    pub delay: Duration,
+    /// From the stop request to the runtime's SIGKILL.
+    pub grace_period: Duration,
+    /// For how long nothing may have come to a php-fpm alone.
+    pub quiet: Duration,
+    /// What else a php-fpm alone waits for.
+    pub stop_after: StopAfter,
+}
+
+/// A service, as far as its start and its stop depend on others.
+#[derive(Clone, Debug, Default)]
+pub struct ServicePlan {
+    /// Starts when these are ready, and stops before them.
+    pub after: Vec<ServiceId>,
+    /// When it is ready.
+    pub ready: Readiness,
+    /// How long that may take, at most; `None` where it may take for ever: a
+    /// migration in an entrypoint must not be killed, and the runtime has
+    /// probes.
+    pub start_timeout: Option<Duration>,
+    /// It is a web server, as far as its name and its command tell.
+    pub is_web: bool,
+}
+
+/// When a service counts as ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// As soon as it was started.
+    #[default]
+    None,
+    /// When it listens.
+    Listen,
+}
+
+/// What a php-fpm waits for before it is drained, if its web server is in
+/// another container of the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopAfter {
+    /// Nothing: nor does it wait for quiet.
+    None,
+    /// That nobody outside is connected to what others listened on.
+    Clients,
+    /// That nobody listens on these TCP ports, or is connected to them.
+    Ports(Vec<u16>),
+}
+
+impl Plan {
+    /// A service's part.
+    pub fn get(&self, id: ServiceId) -> Option<&ServicePlan> {
+        self.services.get(id.0)
+    }
+
+    /// What is kept between our last steps and the runtime's SIGKILL.
+    pub fn margin(&self) -> Duration {
+        Duration::from_secs(1).min(self.grace_period / 10)
+    }
+
+    /// When what still runs of each service gets SIGTERM, after the stop request.
+    /// Each service that others outlive has its own time before theirs, so that
+    /// a stuck nginx leaves php-fpm time to drain.
+    pub fn term_at(&self) -> Vec<Duration> {
+        let outlived_by = count_outliving(&self.services);
+        let step = match outlived_by.iter().max() {
+            None | Some(0) => Duration::ZERO,
+            Some(steps) => self.margin().min(self.grace_period / 4 / *steps),
+        };
+        let last = self.last_term_at();
+        outlived_by
+            .into_iter()
+            .map(|steps| last.saturating_sub(step * steps))
+            .collect()
+    }
+
+    /// When the last service gets SIGTERM.
+    pub fn last_term_at(&self) -> Duration {
+        self.grace_period.saturating_sub(2 * self.margin())
+    }
+
+    /// When what still runs gets SIGKILL.
+    pub fn kill_at(&self) -> Duration {
+        self.grace_period.saturating_sub(self.margin())
+    }
+
+    /// When we exit, reaped or not.
+    pub fn exit_at(&self) -> Duration {
+        self.grace_period.saturating_sub(self.margin() / 2)
+    }
+}
+
+/// How many services, at most, stop one after the other once this one has, for
+/// each of those that are after none but earlier ones. Web servers stop first.
+fn count_outliving(services: &[ServicePlan]) -> Vec<u32> {
+    let mut counts = vec![0; services.len()];
+    let mut most = None;
+    for is_web in [false, true] {
+        let first = most.map_or(0, |most: u32| most + 1);
+        for (index, service) in services.iter().enumerate() {
+            if service.is_web != is_web {
+                continue;
+            }
+            let is_alike = |id: &&ServiceId| {
+                services
+                    .get(id.0)
+                    .is_some_and(|service| service.is_web == is_web)
+            };
+            let before = service.after.iter().filter(is_alike);
+            let after_those = before
+                .filter_map(|id| Some(counts.get(id.0)? + 1))
+                .max()
+                .unwrap_or(0);
+            if let Some(count) = counts.get_mut(index) {
+                *count = first.max(after_those);
+                most = most.max(Some(*count));
+            }
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of services of which each is after all before it.
+    fn plan(are_web: &[bool]) -> Plan {
+        let services = are_web
+            .iter()
+            .enumerate()
+            .map(|(index, is_web)| ServicePlan {
+                after: (0..index).map(ServiceId).collect(),
+                is_web: *is_web,
+                ..ServicePlan::default()
+            });
+        Plan {
+            services: services.collect(),
+            delay: Duration::ZERO,
+            grace_period: Duration::from_secs(30),
+            quiet: Duration::from_secs(1),
+            stop_after: StopAfter::Clients,
+        }
+    }
+
+    #[test]
+    fn deadlines_leave_each_service_time() {
+        let seconds =
+            |plan: &Plan| -> Vec<u64> { plan.term_at().iter().map(Duration::as_secs).collect() };
+        let two = plan(&[false, true]);
+        assert_eq!(seconds(&two), [28, 27]);
+        assert_eq!(two.kill_at(), Duration::from_secs(29));
+        assert_eq!(two.exit_at(), Duration::from_millis(29_500));
+        // Web servers go first, wherever they stand.
+        assert_eq!(seconds(&plan(&[false, true, false])), [28, 26, 27]);
+        assert_eq!(seconds(&plan(&[true, false, true])), [27, 28, 26]);
+    }
+
+    #[test]
+    fn many_services_share_a_quarter_of_the_grace_period() {
+        let many = plan(&[true; 201]);
+        assert_eq!(many.term_at()[200], Duration::from_millis(20_500));
+        assert_eq!(many.term_at()[0], Duration::from_secs(28));
+    }
+}

@@ -1,0 +1,56 @@
+//! The one place that decides our own exit code.
+
+use super::record::{Record, ServiceRecord};
+use crate::core::event::Force;
+use crate::signal::Signal;
+use crate::status::Status;
+
+/// Our own exit code, by the first rule that applies.
+pub fn code(record: &Record) -> u8 {
+    let services = &record.services;
+    if let Some(failure) = services.iter().find_map(|service| service.start_failed) {
+        return failure.code();
+    }
+    let forced = services
+        .iter()
+        .filter_map(|service| service.forced)
+        .chain(record.rest_forced)
+        .max();
+    match forced {
+        Some(Force::Kill) => return 128 + 9,
+        Some(Force::Term) => return 128 + 15,
+        None => {}
+    }
+    if let Some(unasked) = record.first_unasked {
+        return unasked.code();
+    }
+    match services.as_slice() {
+        // As with tini, its status is ours.
+        [only] if !only.is_preset => only.status.map_or(0, Status::code),
+        _ => services
+            .iter()
+            .map(|service| failed_with(service, record.requested_by()))
+            .find(|code| *code != 0)
+            .unwrap_or(0),
+    }
+}
+
+/// The code of a service that was asked to stop, 0 if it ended as asked: a
+/// preset by itself, another one with 0, and each by a signal of ours, or by the
+/// runtime's own, which some send to all processes at once.
+fn failed_with(service: &ServiceRecord, requested_by: Option<Signal>) -> u8 {
+    let Some(status) = service.status else {
+        return 0;
+    };
+    let is_asked_preset = service.is_preset && !service.sent.is_empty();
+    let is_as_asked = match status {
+        Status::Exited(_) if service.is_preset => true,
+        // Apache ends its whole group by SIGTERM, the script around it too.
+        status if is_asked_preset && status.is_by(Signal::TERM) => true,
+        status => {
+            let mut ours = service.sent.iter().chain(&requested_by);
+            ours.any(|signal| status.is_by(*signal))
+        }
+    };
+    if is_as_asked { 0 } else { status.code() }
+}
