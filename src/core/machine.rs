@@ -29,11 +29,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::drain::{Drain, Lateness, Step};
 use super::event::{
-    Action, Attendance, Condition, Event, Force, Layer, Listens, Remains, Scope, Sight, Timestamp,
-    Unsent,
+    Action, Condition, Event, Force, Listens, Remains, Scope, Sight, Timestamp, Unsent,
 };
 use super::plan::{Plan, Readiness, ServiceId, StopAfter};
+use super::service::{Main, Service, Stage, Starting};
+use super::stop::Stop;
 use crate::preset::Kind;
 
 #[cfg(test)]
@@ -45,26 +47,6 @@ mod properties;
 #[cfg(test)]
 #[path = "tests/traces.rs"]
 mod traces;
-
-/// Where the sockets don't tell whether php-fpm is idle: a first round of its
-/// workers that was over within this time found none of them busy, as an idle one
-/// is gone some ten milliseconds after QUIT.
-const IDLE_ROUND: Duration = Duration::from_millis(100);
-
-/// How often that time doubles, round by round: where the machine is slow even
-/// idle workers take long, and there must be an end of asking.
-const IDLE_ROUND_DOUBLINGS: u8 = 5;
-
-/// How long after QUIT silent clients are waited for: who has just connected is
-/// about to send.
-const SILENCE_HEEDED: Duration = Duration::from_secs(1);
-
-/// The least time that is left to a php-fpm that waited to be sent nothing.
-const QUIETED_AT_LEAST: Duration = Duration::from_secs(1);
-
-/// How long php-fpm's masters are held while none of the workers that were asked
-/// goes: meanwhile they empty no pipe, and a worker that has much to say waits.
-const HELD_AT_MOST: Duration = Duration::from_secs(1);
 
 /// How often it is said who waits for a service that isn't ready.
 const STILL_STARTING: Duration = Duration::from_secs(30);
@@ -125,145 +107,6 @@ enum Phase {
     },
     /// The exit was ordered.
     Over,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Stop {
-    /// When it began; all escalation is derived from this.
-    since: Timestamp,
-    /// When the lame duck ends.
-    drain_at: Timestamp,
-    /// The delay that was asked for, until it is known whether anything listens:
-    /// till then nobody is asked.
-    unsaid: Option<Duration>,
-    /// The runtime asked for it, and so it stops the others of a pod, too:
-    /// nobody is at the keyboard, and nothing has broken.
-    is_requested: bool,
-    /// The last step at the keyboard.
-    interrupted: Option<Timestamp>,
-    /// What further SIGINTs have come to.
-    hurried: Option<Force>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Service {
-    stage: Stage,
-    main: Main,
-    /// How often its start was refused.
-    refusals: u8,
-    /// A web server runs in it, or is to.
-    is_web: bool,
-    /// `None` until it was looked for, at a stop.
-    listens: Option<Listens>,
-    drain: Drain,
-}
-
-/// How far a service is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stage {
-    /// Not started: those it is after aren't ready.
-    Waiting,
-    /// Its start was refused and is tried again.
-    Respawning { at: Timestamp },
-    /// Started and not ready.
-    Starting(Starting),
-    /// Ready.
-    Serving,
-    /// Its turn has come.
-    Draining,
-    /// Its main process and all that it left behind are gone.
-    Gone,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Starting {
-    since: Timestamp,
-    /// Its program runs. An exec may take long: its file may be on a file system
-    /// that hangs.
-    is_executed: bool,
-    /// It can't be looked into: then it counts as ready, unless a listening
-    /// socket of its user shows that before.
-    presumed_at: Option<Timestamp>,
-    /// When it is said again who waits for it.
-    say_at: Timestamp,
-}
-
-/// What became of a service's main process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Main {
-    /// There was none.
-    Absent,
-    /// It may be signalled.
-    Running,
-    /// Its pid may be another process's by now.
-    Reaped,
-}
-
-/// How far the drain of a scope is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Drain {
-    step: Step,
-    /// `None` until asking was no longer enough.
-    force: Option<Force>,
-    /// When it gets SIGTERM.
-    term_at: Timestamp,
-    /// How many rounds its workers were asked in.
-    rounds: u8,
-    /// A php-fpm alone has waited to be sent nothing.
-    quieted: bool,
-    /// Presets ran in it: a supervisor that is its main process may start them
-    /// anew.
-    had_presets: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Step {
-    /// Those asked last, if any, have gone: what is left?
-    Looking { asked: Option<Layer> },
-    /// A php-fpm alone is waiting until nobody sends to it any more.
-    Quieting {
-        /// Then it has been quiet for long enough.
-        quiet_at: Timestamp,
-        /// Then it is asked all the same.
-        until: Timestamp,
-    },
-    /// Requests wait at php-fpm's sockets: its workers take them first.
-    Queued,
-    /// [`Layer::Web`] was asked.
-    Web(Silence),
-    /// [`Layer::Workers`] was asked.
-    Workers {
-        round: Round,
-        /// Their masters are held, and go on by then.
-        held_until: Option<Timestamp>,
-    },
-    /// [`Layer::Masters`] was asked.
-    Masters,
-    /// [`Layer::Main`] was asked, and what is left gets no further question.
-    Main,
-}
-
-/// How silent clients of a web server are treated that was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Silence {
-    /// They are waited for: who has just connected is about to send.
-    Heeded { until: Timestamp },
-    /// They don't keep it.
-    Unheeded,
-    /// Only they were left, and it got SIGTERM.
-    Dismissed,
-}
-
-/// What is known of php-fpm at the beginning of a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Round {
-    /// Nobody was at its sockets: who follows those that were asked has nothing
-    /// to do, and this is the last round.
-    Idle,
-    /// Somebody was connected, and may have been followed by another.
-    Busy,
-    /// The sockets didn't tell: one that is over by then found none busy.
-    Unknown { idle_until: Timestamp },
 }
 
 impl Machine {
@@ -509,36 +352,30 @@ impl Machine {
             Event::Executed(id) => self.record_executed(id),
             Event::Exited(id, _) => self.record_exit(now, id, actions),
             Event::Seen(id, sight) => self.record_sight(now, id, sight),
-            Event::AskedGone(scope) => self.record_asked_gone(now, scope, actions),
+            Event::AskedGone(scope) => {
+                if let Some((drain, _)) = self.drain_mut(scope) {
+                    drain.record_asked_gone(now, scope, actions);
+                }
+            }
             Event::AskedFewer(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
-                    if let Step::Workers {
-                        held_until: Some(until),
-                        ..
-                    } = &mut drain.step
-                    {
-                        *until = now + HELD_AT_MOST;
-                    }
+                    drain.record_asked_fewer(now);
                 }
             }
             Event::Silent(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
-                    drain.dismiss(scope, actions);
+                    drain.record_silent(scope, actions);
                 }
             }
             Event::Busy(id, _) => {
-                let quiet_from = now + self.rules.plan.quiet;
+                let quiet = self.rules.plan.quiet;
                 if let Some((drain, _)) = self.drain_mut(Scope::Service(id)) {
-                    if let Step::Quieting { quiet_at, .. } = &mut drain.step {
-                        *quiet_at = quiet_from;
-                    }
+                    drain.record_busy(now, quiet);
                 }
             }
             Event::AskRefused(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
-                    if let Step::Workers { .. } = drain.step {
-                        drain.ask(scope, Step::Masters, Layer::Masters, actions);
-                    }
+                    drain.record_refused(scope, actions);
                 }
             }
             Event::Remains(scope, remains) => self.record_remains(now, scope, remains, actions),
@@ -690,31 +527,6 @@ impl Machine {
         }
     }
 
-    fn record_asked_gone(&mut self, now: Timestamp, scope: Scope, actions: &mut Vec<Action>) {
-        let Some((drain, _)) = self.drain_mut(scope) else {
-            return;
-        };
-        let asked = match drain.step {
-            Step::Workers { round, .. } => {
-                // A master replaces the workers that went; one that was busy may
-                // have been followed by another busy one.
-                let is_last = match round {
-                    Round::Idle => true,
-                    Round::Busy => false,
-                    Round::Unknown { idle_until } => now <= idle_until,
-                };
-                if is_last {
-                    return drain.ask(scope, Step::Masters, Layer::Masters, actions);
-                }
-                Layer::Workers
-            }
-            Step::Web(_) => Layer::Web,
-            Step::Masters => Layer::Masters,
-            Step::Looking { .. } | Step::Quieting { .. } | Step::Queued | Step::Main => return,
-        };
-        drain.step = Step::Looking { asked: Some(asked) };
-    }
-
     fn record_remains(
         &mut self,
         now: Timestamp,
@@ -723,56 +535,11 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.had_web |= remains.web;
-        let quiet_at = self.quiets(scope).then_some(now + self.rules.plan.quiet);
+        let quiet = self.quiets(scope).then_some(self.rules.plan.quiet);
         if !remains.any {
-            return self.record_nothing_left(now, scope);
-        }
-        let Some((drain, main)) = self.drain_mut(scope) else {
-            return;
-        };
-        drain.had_presets |= remains.web || remains.workers || remains.masters;
-        let asked = match drain.step {
-            Step::Looking { asked } => asked,
-            Step::Queued => Some(Layer::Web),
-            // A supervisor has started it anew.
-            Step::Main if remains.web => {
-                return actions.push(Action::Ask(scope, Layer::Web));
-            }
-            Step::Main if remains.masters => {
-                return actions.push(Action::Ask(scope, Layer::Masters));
-            }
-            Step::Main if main != Main::Running && remains.other => {
-                return actions.push(Action::Ask(scope, Layer::Main));
-            }
-            Step::Main
-            | Step::Quieting { .. }
-            | Step::Web(_)
-            | Step::Workers { .. }
-            | Step::Masters => return,
-        };
-        // Only forward: a script that starts a new nginx whenever one has gone
-        // would keep us at it for ever. But workers in rounds.
-        let is_fpm_due = (remains.workers || remains.masters) && asked <= Some(Layer::Workers);
-        if remains.web && asked.is_none() {
-            let until = now + SILENCE_HEEDED;
-            let step = Step::Web(Silence::Heeded { until });
-            drain.ask(scope, step, Layer::Web, actions);
-        } else if is_fpm_due {
-            if let (Some(quiet_at), false, Scope::Service(id)) = (quiet_at, drain.quieted, scope) {
-                drain.quieted = true;
-                let time = drain.term_at.since(now);
-                let until = now + time.saturating_sub(QUIETED_AT_LEAST.max(time / 4));
-                if now < until {
-                    drain.step = Step::Quieting { quiet_at, until };
-                    return actions.push(Action::AwaitQuiet(id));
-                }
-            }
-            drain.ask_fpm(scope, remains, now, actions);
-        } else if main == Main::Running || remains.other {
-            drain.ask(scope, Step::Main, Layer::Main, actions);
-        } else {
-            // All that is left was asked.
-            drain.step = Step::Main;
+            self.record_nothing_left(now, scope);
+        } else if let Some((drain, main)) = self.drain_mut(scope) {
+            drain.record_remains(now, scope, main, remains, quiet, actions);
         }
     }
 
@@ -1038,177 +805,11 @@ impl Machine {
         for (index, service) in self.services.iter_mut().enumerate() {
             if service.stage == Stage::Draining {
                 let scope = Scope::Service(ServiceId(index));
-                service.drain.force(scope, time, actions);
+                service.drain.decide(scope, time, actions);
             }
         }
         if self.phase == Phase::Sweeping {
-            self.rest.force(Scope::Rest, time, actions);
-        }
-    }
-}
-
-/// How late it is in a stop.
-#[derive(Clone, Copy)]
-struct Lateness {
-    now: Timestamp,
-    kill_at: Timestamp,
-    hurried: Option<Force>,
-}
-
-impl Drain {
-    const NOT_BEGUN: Self = Self {
-        step: Step::Looking { asked: None },
-        force: None,
-        term_at: Timestamp(Duration::ZERO),
-        rounds: 0,
-        quieted: false,
-        had_presets: false,
-    };
-
-    fn awaits(&self, scope: Scope, main: Main) -> Vec<Condition> {
-        match self.step {
-            // It is our child: its exit is an event of its own.
-            Step::Main if main == Main::Running && !self.had_presets => vec![],
-            Step::Main | Step::Looking { .. } | Step::Queued => vec![Condition::Remains(scope)],
-            Step::Quieting { .. } => match scope {
-                Scope::Service(id) => vec![Condition::Quiet(id)],
-                Scope::Rest => vec![],
-            },
-            Step::Web(Silence::Unheeded) => {
-                vec![Condition::AskedGone(scope), Condition::Silent(scope)]
-            }
-            Step::Web(_) | Step::Workers { .. } | Step::Masters => {
-                vec![Condition::AskedGone(scope)]
-            }
-        }
-    }
-
-    fn ask(&mut self, scope: Scope, step: Step, layer: Layer, actions: &mut Vec<Action>) {
-        self.step = step;
-        actions.push(Action::Ask(scope, layer));
-    }
-
-    /// Asks php-fpm's workers that are there now. Where it is idle its masters are
-    /// held: they would start as many new ones, only to end them.
-    fn ask_fpm(
-        &mut self,
-        scope: Scope,
-        remains: Remains,
-        now: Timestamp,
-        actions: &mut Vec<Action>,
-    ) {
-        let (round, held_until) = match remains.attendance {
-            Attendance::Queued => {
-                self.step = Step::Queued;
-                return;
-            }
-            _ if !remains.workers => {
-                return self.ask(scope, Step::Masters, Layer::Masters, actions);
-            }
-            // Who was told to end at once is not to be stopped.
-            Attendance::Nobody if self.force.is_some() => (Round::Idle, None),
-            Attendance::Nobody => (Round::Idle, Some(now + HELD_AT_MOST)),
-            Attendance::Connected => (Round::Busy, None),
-            Attendance::Unknown => {
-                let idle_until = now + IDLE_ROUND * (1 << self.rounds);
-                self.rounds = IDLE_ROUND_DOUBLINGS.min(self.rounds + 1);
-                (Round::Unknown { idle_until }, None)
-            }
-        };
-        if held_until.is_some() {
-            actions.push(Action::Hold(scope));
-        }
-        let step = Step::Workers { round, held_until };
-        self.ask(scope, step, Layer::Workers, actions);
-    }
-
-    fn deadline(&self, kill_at: Timestamp) -> Option<Timestamp> {
-        let force_at = match self.force {
-            // Nobody was asked: first the question that is open.
-            _ if self.is_to_be_looked_at() => None,
-            None => Some(self.term_at.min(kill_at)),
-            Some(Force::Term) => Some(kill_at),
-            Some(Force::Kill) => None,
-        };
-        let step_until = match self.step {
-            Step::Quieting { quiet_at, until } => Some(quiet_at.min(until)),
-            Step::Web(Silence::Heeded { until }) => Some(until),
-            Step::Workers { held_until, .. } => held_until,
-            Step::Looking { .. }
-            | Step::Queued
-            | Step::Web(Silence::Unheeded | Silence::Dismissed)
-            | Step::Masters
-            | Step::Main => None,
-        };
-        force_at.into_iter().chain(step_until).min()
-    }
-
-    /// Nobody was asked since it began, or since the main process was reaped.
-    fn is_to_be_looked_at(&self) -> bool {
-        self.step == Step::Looking { asked: None }
-    }
-
-    /// Lets masters go on that are held.
-    fn release(&mut self, scope: Scope, actions: &mut Vec<Action>) {
-        if let Step::Workers { held_until, .. } = &mut self.step {
-            if held_until.take().is_some() {
-                actions.push(Action::Release(scope));
-            }
-        }
-    }
-
-    /// SIGTERM where it cuts nothing.
-    fn dismiss(&mut self, scope: Scope, actions: &mut Vec<Action>) {
-        if self.step == Step::Web(Silence::Unheeded) && self.force.is_none() {
-            self.step = Step::Web(Silence::Dismissed);
-            actions.push(Action::Dismiss(scope));
-        }
-    }
-
-    fn force(&mut self, scope: Scope, time: Lateness, actions: &mut Vec<Action>) {
-        if self.is_to_be_looked_at() {
-            return;
-        }
-        match self.step {
-            Step::Web(Silence::Heeded { until }) if time.now >= until => {
-                self.step = Step::Web(Silence::Unheeded);
-            }
-            Step::Workers {
-                held_until: Some(until),
-                ..
-            } if time.now >= until => self.release(scope, actions),
-            Step::Looking { .. }
-            | Step::Quieting { .. }
-            | Step::Queued
-            | Step::Web(_)
-            | Step::Workers { .. }
-            | Step::Masters
-            | Step::Main => {}
-        }
-        if self.force.is_none() && (time.now >= self.term_at || time.hurried.is_some()) {
-            self.force_by(scope, Force::Term, actions);
-        }
-        let kill = time.now >= time.kill_at || time.hurried == Some(Force::Kill);
-        if kill && self.force != Some(Force::Kill) {
-            self.force_by(scope, Force::Kill, actions);
-        }
-    }
-
-    fn force_by(&mut self, scope: Scope, force: Force, actions: &mut Vec<Action>) {
-        self.force = Some(force);
-        // Whom it is sent to goes on, too.
-        if let Step::Workers { held_until, .. } = &mut self.step {
-            *held_until = None;
-        }
-        actions.push(Action::Force(scope, force));
-    }
-
-    /// SIGKILL, after SIGTERM, unless it was sent.
-    fn end(&mut self, scope: Scope, actions: &mut Vec<Action>) {
-        for force in [Force::Term, Force::Kill] {
-            if self.force < Some(force) {
-                self.force_by(scope, force, actions);
-            }
+            self.rest.decide(Scope::Rest, time, actions);
         }
     }
 }

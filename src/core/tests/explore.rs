@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use super::*;
+use crate::core::drain::{Round, Silence};
 use crate::core::event::Busy;
+use crate::core::event::{Attendance, Layer};
 use crate::core::plan::ServicePlan;
 use crate::signal::Signal;
 use crate::status::Status;

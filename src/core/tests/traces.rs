@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use super::explore::plan;
 use super::*;
 use crate::core::event::Busy;
+use crate::core::event::{Attendance, Layer};
 use crate::core::plan::ServicePlan;
 use crate::report::exit;
 use crate::report::logger::LogFormat;
