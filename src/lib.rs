@@ -46,15 +46,15 @@
 //! - *flush*: waiting until the kernel has sent what the services wrote.
 //! - *marker*: the file that exists while we drain.
 //! - *fact* ([`Event`](core::event::Event)): what the core is told. *Condition*: a
-//!   fact that matters now and has to be looked for. *Order*
-//!   ([`Action`](core::event::Action)): what the core has the shell do.
+//!   fact that matters now and has to be looked for. *Order*: what the core has the
+//!   shell do. *Notice*: what it has decided, to be remembered or said.
 //!
 //! # Adding something
 //!
 //! - A fact: a variant of `Event`, what the core makes of it in `Machine::record`, a
 //!   line of a trace; if it has to be looked for, a `Condition` and its answer in
 //!   `supervisor/look.rs`.
-//! - An order: a variant of `Action`, where the core gives it, `Supervisor::perform`,
+//! - An order: a variant of `Order`, where the core gives it, `Supervisor::perform`,
 //!   and a rule for it in `core/tests/explore.rs`.
 //! - A program: a row of the table in `preset.rs`.
 //!

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::event::{Action, Attendance, Condition, Force, Layer, Remains, Scope, Timestamp};
+use super::event::{
+    Action, Attendance, Condition, Force, Layer, Notice, Order, Remains, Scope, Timestamp,
+};
 use super::service::Main;
 
 /// Where the sockets don't tell whether php-fpm is idle: a first round of its
@@ -134,7 +136,7 @@ impl Drain {
 
     fn ask(&mut self, scope: Scope, step: Step, layer: Layer, actions: &mut Vec<Action>) {
         self.step = step;
-        actions.push(Action::Ask(scope, layer));
+        actions.push(Order::Ask(scope, layer).into());
     }
 
     /// Some of those that were asked last have gone.
@@ -210,13 +212,13 @@ impl Drain {
             Step::Queued => Some(Layer::Web),
             // A supervisor has started it anew.
             Step::Main if remains.web => {
-                return actions.push(Action::Ask(scope, Layer::Web));
+                return actions.push(Order::Ask(scope, Layer::Web).into());
             }
             Step::Main if remains.masters => {
-                return actions.push(Action::Ask(scope, Layer::Masters));
+                return actions.push(Order::Ask(scope, Layer::Masters).into());
             }
             Step::Main if main != Main::Running && remains.other => {
-                return actions.push(Action::Ask(scope, Layer::Main));
+                return actions.push(Order::Ask(scope, Layer::Main).into());
             }
             Step::Main
             | Step::Quieting { .. }
@@ -239,7 +241,7 @@ impl Drain {
                 if now < until {
                     let quiet_at = now + quiet;
                     self.step = Step::Quieting { quiet_at, until };
-                    return actions.push(Action::AwaitQuiet(id));
+                    return actions.push(Notice::AwaitsQuiet(id).into());
                 }
             }
             self.ask_fpm(scope, remains, now, actions);
@@ -279,7 +281,7 @@ impl Drain {
             }
         };
         if held_until.is_some() {
-            actions.push(Action::Hold(scope));
+            actions.push(Order::Hold(scope).into());
         }
         let step = Step::Workers { round, held_until };
         self.ask(scope, step, Layer::Workers, actions);
@@ -316,7 +318,7 @@ impl Drain {
     pub(super) fn release(&mut self, scope: Scope, actions: &mut Vec<Action>) {
         if let Step::Workers { held_until, .. } = &mut self.step {
             if held_until.take().is_some() {
-                actions.push(Action::Release(scope));
+                actions.push(Order::Release(scope).into());
             }
         }
     }
@@ -325,7 +327,7 @@ impl Drain {
     pub(super) fn record_silent(&mut self, scope: Scope, actions: &mut Vec<Action>) {
         if self.step == Step::Web(Silence::Unheeded) && self.force.is_none() {
             self.step = Step::Web(Silence::Dismissed);
-            actions.push(Action::Dismiss(scope));
+            actions.push(Order::Dismiss(scope).into());
         }
     }
 
@@ -365,7 +367,7 @@ impl Drain {
         if let Step::Workers { held_until, .. } = &mut self.step {
             *held_until = None;
         }
-        actions.push(Action::Force(scope, force));
+        actions.push(Order::Force(scope, force).into());
     }
 
     /// SIGKILL, after SIGTERM, unless it was sent.

@@ -191,10 +191,32 @@ pub enum Event {
     Tick,
 }
 
-/// An order to the shell.
+/// What the core wants of the shell: to be carried out, or said, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Action {
+    /// Carry this out.
+    Do(Order),
+    /// Take note of this; nothing is to be done.
+    Note(Notice),
+}
+
+impl From<Order> for Action {
+    fn from(order: Order) -> Self {
+        Self::Do(order)
+    }
+}
+
+impl From<Notice> for Action {
+    fn from(notice: Notice) -> Self {
+        Self::Note(notice)
+    }
+}
+
+/// An order to the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Order {
     /// Start a service.
     Spawn(ServiceId),
     /// Have a service read its configuration anew, in its own way.
@@ -203,24 +225,8 @@ pub enum Action {
     Reopen(ServiceId),
     /// Pass a signal on to a service that is no preset.
     Forward(ServiceId, Signal),
-    /// Take note: the stop that was asked for begins, with this delay. Where
-    /// there is one, make the drain marker.
-    BeginStop(Duration),
-    /// Take note: what listens serves on for so long; nothing does if zero.
-    BeginLameDuck(Duration),
-    /// Take note: this service didn't become ready, and so all stops.
-    StartFailed(ServiceId),
-    /// Take note: others still wait for this service to become ready.
-    StillStarting(ServiceId),
-    /// Take note: this service counts as ready, though nothing shows it.
-    PresumeReady(ServiceId),
-    /// Take note: this service ended without having been asked to.
-    EndedUnasked(ServiceId),
-    /// Take note: from now on this service is watched until nobody sends to it
-    /// any more.
-    AwaitQuiet(ServiceId),
-    /// Take note: there is no more time for that.
-    StopAwaitingQuiet(ServiceId),
+    /// Make the drain marker.
+    MakeMarker,
     /// Have the masters of an idle php-fpm start no new workers, where that can
     /// be done without harm.
     Hold(Scope),
@@ -236,6 +242,28 @@ pub enum Action {
     Force(Scope, Force),
     /// Report, and exit.
     Exit,
+}
+
+/// Something that the core has decided, and that is worth remembering or saying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Notice {
+    /// The stop that was asked for begins.
+    StopBegins,
+    /// What listens serves on for so long; nothing does if zero.
+    LameDuckBegins(Duration),
+    /// This service didn't become ready, and so all stops.
+    StartFailed(ServiceId),
+    /// Others still wait for this service to become ready.
+    StillStarting(ServiceId),
+    /// This service counts as ready, though nothing shows it.
+    PresumedReady(ServiceId),
+    /// This service ended without having been asked to.
+    EndedUnasked(ServiceId),
+    /// From now on this service is watched until nobody sends to it any more.
+    AwaitsQuiet(ServiceId),
+    /// There is no more time for that.
+    AwaitsQuietNoLonger(ServiceId),
 }
 
 /// A fact to look for.

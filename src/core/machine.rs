@@ -31,7 +31,8 @@ use std::time::Duration;
 
 use super::drain::{Drain, Lateness, Step};
 use super::event::{
-    Action, Condition, Event, Force, Listens, Remains, Scope, Sight, Timestamp, Unsent,
+    Action, Condition, Event, Force, Listens, Notice, Order, Remains, Scope, Sight, Timestamp,
+    Unsent,
 };
 use super::plan::{Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting};
@@ -336,16 +337,19 @@ impl Machine {
                     stop.is_requested = true;
                     stop.unsaid = Some(delay);
                 }
-                actions.push(Action::BeginStop(delay));
+                if !delay.is_zero() {
+                    actions.push(Order::MakeMarker.into());
+                }
+                actions.push(Notice::StopBegins.into());
             }
             Event::StopRequested(_) | Event::Tick => {}
             Event::Interrupted => self.record_interrupt(now, actions),
-            Event::ReloadRequested => self.tell(actions, Action::Reload),
-            Event::ReopenRequested => self.tell(actions, Action::Reopen),
+            Event::ReloadRequested => self.tell(actions, Order::Reload),
+            Event::ReopenRequested => self.tell(actions, Order::Reopen),
             Event::Signalled(signal) => {
                 // Also while it stops: a second signal may have its meaning.
                 let ready = self.each().filter(|(id, it)| self.takes_signals(*id, it));
-                actions.extend(ready.map(|(id, _)| Action::Forward(id, signal)));
+                actions.extend(ready.map(|(id, _)| Action::Do(Order::Forward(id, signal))));
             }
             Event::SpawnRefused(id) => self.record_refusal(now, id, actions),
             Event::SpawnFailed(id) => self.start_failed(now, id, actions),
@@ -418,7 +422,7 @@ impl Machine {
             if let Some(stop) = &mut self.stop {
                 stop.unsaid = Some(Duration::ZERO);
             }
-            actions.push(Action::BeginStop(Duration::ZERO));
+            actions.push(Notice::StopBegins.into());
         }
         let Some(stop) = &mut self.stop else { return };
         match stop.interrupted {
@@ -439,10 +443,10 @@ impl Machine {
 
     /// Reload and reopen are for those that are ready and have not been asked to
     /// stop: a reload would start new workers.
-    fn tell(&self, actions: &mut Vec<Action>, action: impl Fn(ServiceId) -> Action) {
+    fn tell(&self, actions: &mut Vec<Action>, order: impl Fn(ServiceId) -> Order) {
         for (id, service) in self.each() {
             if self.takes_signals(id, service) && service.stage != Stage::Draining {
-                actions.push(action(id));
+                actions.push(order(id).into());
             }
         }
     }
@@ -470,7 +474,7 @@ impl Machine {
         if let Some(service) = self.services.get_mut(id.0) {
             service.main = Main::Absent;
             service.stage = Stage::Gone;
-            actions.push(Action::StartFailed(id));
+            actions.push(Notice::StartFailed(id).into());
             self.begin_stop(now, Duration::ZERO);
         }
     }
@@ -497,9 +501,9 @@ impl Machine {
         service.drain.release(Scope::Service(id), actions);
         service.drain.step = Step::Looking { asked: None };
         match service.stage {
-            Stage::Starting(_) if !stopping => actions.push(Action::StartFailed(id)),
+            Stage::Starting(_) if !stopping => actions.push(Notice::StartFailed(id).into()),
             Stage::Starting(_) | Stage::Serving => {
-                actions.push(Action::EndedUnasked(id));
+                actions.push(Notice::EndedUnasked(id).into());
                 // What it left behind may listen, or not.
                 service.listens = None;
             }
@@ -615,7 +619,7 @@ impl Machine {
         }
         if late || flushed {
             self.phase = Phase::Over;
-            actions.push(Action::Exit);
+            actions.push(Order::Exit.into());
         }
     }
 
@@ -667,7 +671,7 @@ impl Machine {
                     presumed_at: None,
                     say_at: now + STILL_STARTING,
                 });
-                actions.push(Action::Spawn(id));
+                actions.push(Order::Spawn(id).into());
             }
         }
     }
@@ -714,14 +718,14 @@ impl Machine {
         }
         let timeout_at = self.start_timeout_at(id, starting.since);
         let stage = if starting.presumed_at.is_some_and(|at| now >= at) {
-            actions.push(Action::PresumeReady(id));
+            actions.push(Notice::PresumedReady(id).into());
             Stage::Serving
         } else if timeout_at.is_some_and(|at| now >= at) {
-            actions.push(Action::StartFailed(id));
+            actions.push(Notice::StartFailed(id).into());
             self.begin_stop(now, Duration::ZERO);
             return true;
         } else {
-            actions.push(Action::StillStarting(id));
+            actions.push(Notice::StillStarting(id).into());
             Stage::Starting(Starting {
                 say_at: now + STILL_STARTING,
                 ..starting
@@ -745,7 +749,7 @@ impl Machine {
         let listens = there.any(|service| service.listens != Some(Listens::No));
         if let Some(delay) = self.stop.as_mut().and_then(|stop| stop.unsaid.take()) {
             let delay = if listens { delay } else { Duration::ZERO };
-            actions.push(Action::BeginLameDuck(delay));
+            actions.push(Notice::LameDuckBegins(delay).into());
         }
     }
 
@@ -781,7 +785,7 @@ impl Machine {
                         continue;
                     }
                     if now < quiet_at && stop.is_requested {
-                        actions.push(Action::StopAwaitingQuiet(id));
+                        actions.push(Notice::AwaitsQuietNoLonger(id).into());
                     }
                     let term_at = self.new_drain(now, term_at).term_at;
                     if let Some(service) = self.services.get_mut(index) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::text::{Line, seconds};
-use crate::core::event::{Action, Busy, Event, Force, Layer, Listens, Scope, Timestamp};
+use crate::core::event::{Busy, Event, Force, Layer, Listens, Notice, Order, Scope, Timestamp};
 use crate::core::plan::ServiceId;
 use crate::signal::Signal;
 use crate::status::{Failure, Status};
@@ -208,9 +208,9 @@ impl Record {
     }
 
     /// Takes note of an order; returns what is worth saying of it.
-    pub fn action(&mut self, now: Timestamp, action: &Action) -> Option<Line> {
-        match *action {
-            Action::Ask(scope, layer) => {
+    pub fn order(&mut self, now: Timestamp, order: Order) -> Option<Line> {
+        match order {
+            Order::Ask(scope, layer) => {
                 if let Scope::Service(id) = scope {
                     self.services.get_mut(id.0)?.asked_at.get_or_insert(now);
                 }
@@ -219,12 +219,36 @@ impl Record {
                 }
                 None
             }
-            Action::AwaitQuiet(id) => {
+            Order::Dismiss(scope) => Some(self.line(
+                scope,
+                "<- SIGTERM: only clients that never sent a byte are left",
+            )),
+            Order::Spawn(id) => {
+                let service = self.services.get_mut(id.0)?;
+                service.started = true;
+                service.started_at = now;
+                None
+            }
+            Order::Hold(_)
+            | Order::Release(_)
+            | Order::Force(..)
+            | Order::Reload(_)
+            | Order::Reopen(_)
+            | Order::Forward(..)
+            | Order::MakeMarker
+            | Order::Exit => None,
+        }
+    }
+
+    /// Takes note of what the core has decided; returns what is worth saying of it.
+    pub fn notice(&mut self, now: Timestamp, notice: Notice) -> Option<Line> {
+        match notice {
+            Notice::AwaitsQuiet(id) => {
                 self.drained_from.get_or_insert(now);
                 self.services.get_mut(id.0)?.waited_from = Some(now);
                 Some(self.line(Scope::Service(id), "waits until nobody sends to it"))
             }
-            Action::StopAwaitingQuiet(id) => {
+            Notice::AwaitsQuietNoLonger(id) => {
                 let what = match self.services.get(id.0)?.busy? {
                     Busy::Queue => "requests are in its queue".to_owned(),
                     Busy::Workers => "its workers still get requests".to_owned(),
@@ -237,11 +261,11 @@ impl Record {
                     format!("{what}: no time is left to wait for the end of that"),
                 ))
             }
-            Action::BeginStop(_) => {
+            Notice::StopBegins => {
                 self.since = Some(now);
                 None
             }
-            Action::BeginLameDuck(delay) => {
+            Notice::LameDuckBegins(delay) => {
                 let what = if delay.is_zero() {
                     "draining, without a delay".to_owned()
                 } else {
@@ -252,13 +276,13 @@ impl Record {
                     what,
                 })
             }
-            Action::StartFailed(id) => self.start_has_failed(now, id),
-            Action::StillStarting(id) => {
+            Notice::StartFailed(id) => self.start_has_failed(now, id),
+            Notice::StillStarting(id) => {
                 let after = now.since(self.services.get(id.0)?.started_at);
                 let what = format!("not ready after {}: others wait for it", seconds(after));
                 Some(self.line(Scope::Service(id), what))
             }
-            Action::EndedUnasked(id) => {
+            Notice::EndedUnasked(id) => {
                 let is_stopping = self.since.is_some();
                 self.since.get_or_insert(now);
                 let requested_by = self.requested_by;
@@ -277,24 +301,7 @@ impl Record {
                 (is_stopping || self.services.len() > 1)
                     .then(|| self.line(Scope::Service(id), what))
             }
-            Action::Dismiss(scope) => Some(self.line(
-                scope,
-                "<- SIGTERM: only clients that never sent a byte are left",
-            )),
-            Action::Spawn(id) => {
-                let service = self.services.get_mut(id.0)?;
-                service.started = true;
-                service.started_at = now;
-                None
-            }
-            Action::Hold(_)
-            | Action::Release(_)
-            | Action::Force(..)
-            | Action::Reload(_)
-            | Action::Reopen(_)
-            | Action::Forward(..)
-            | Action::PresumeReady(_)
-            | Action::Exit => None,
+            Notice::PresumedReady(_) => None,
         }
     }
 

@@ -14,7 +14,7 @@ use log::{debug, info, warn};
 use super::members::{Member, Table};
 use super::{Exec, Supervisor, panic};
 use crate::config::service::ServiceConfig;
-use crate::core::event::{Action, Event, Force, Layer, Scope, Timestamp};
+use crate::core::event::{Event, Force, Layer, Order, Scope, Timestamp};
 use crate::core::plan::ServiceId;
 use crate::preset::{Kind, Preset};
 use crate::report::logger::OURSELVES;
@@ -156,33 +156,26 @@ impl Supervisor {
     /// what is worth saying behind `lines`.
     pub(super) fn perform(
         &mut self,
-        action: Action,
+        order: Order,
         events: &mut VecDeque<Event>,
         lines: &mut Vec<Line>,
     ) {
-        match action {
-            Action::Spawn(id) => self.spawn(id, events),
-            Action::Reload(id) => self.pass_on(id, Signal::HUP, lines),
-            Action::Reopen(id) => self.pass_on(id, Signal::USR1, lines),
-            Action::Forward(id, signal) => self.pass_on(id, signal, lines),
-            Action::BeginStop(delay) => {
-                if !delay.is_zero() && self.needs_marker() {
+        match order {
+            Order::Spawn(id) => self.spawn(id, events),
+            Order::Reload(id) => self.pass_on(id, Signal::HUP, lines),
+            Order::Reopen(id) => self.pass_on(id, Signal::USR1, lines),
+            Order::Forward(id, signal) => self.pass_on(id, signal, lines),
+            Order::MakeMarker => {
+                if self.needs_marker() {
                     self.marker.make();
                 }
             }
-            Action::Hold(scope) => self.hold(scope),
-            Action::Release(scope) => self.release(scope),
-            Action::Ask(scope, layer) => self.ask(scope, layer, events, lines),
-            Action::Dismiss(scope) => self.dismiss(scope),
-            Action::Force(scope, force) => self.force(scope, force, lines),
-            Action::PresumeReady(id) => self.warn_unseen(id),
-            Action::EndedUnasked(id) => self.say_what_was_forgotten(id),
-            Action::BeginLameDuck(_)
-            | Action::StartFailed(_)
-            | Action::StillStarting(_)
-            | Action::AwaitQuiet(_)
-            | Action::StopAwaitingQuiet(_)
-            | Action::Exit => {}
+            Order::Hold(scope) => self.hold(scope),
+            Order::Release(scope) => self.release(scope),
+            Order::Ask(scope, layer) => self.ask(scope, layer, events, lines),
+            Order::Dismiss(scope) => self.dismiss(scope),
+            Order::Force(scope, force) => self.force(scope, force, lines),
+            Order::Exit => {}
         }
     }
 
@@ -683,7 +676,7 @@ impl Supervisor {
 
     /// A lone command that ends at once, or leaves a daemon behind, was hardly
     /// meant to.
-    fn say_what_was_forgotten(&mut self, id: ServiceId) {
+    pub(super) fn say_what_was_forgotten(&mut self, id: ServiceId) {
         let config = Rc::clone(&self.config);
         let ([service], true) = (&*config.services, self.record.requested_by().is_none()) else {
             return;

@@ -20,7 +20,7 @@ use log::{info, warn};
 
 use crate::config::Config;
 use crate::config::value::Marker;
-use crate::core::event::{Action, Condition, Event, Scope, Timestamp};
+use crate::core::event::{Action, Condition, Event, Notice, Scope, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::ServiceId;
 use crate::preset::Preset;
@@ -259,8 +259,16 @@ impl Supervisor {
             self.machine.handle(now, event, &mut actions);
             ordered |= !actions.is_empty();
             for action in actions.drain(..) {
-                lines.extend(self.record.action(now, &action));
-                self.perform(action, &mut events, &mut lines);
+                match action {
+                    Action::Do(order) => {
+                        lines.extend(self.record.order(now, order));
+                        self.perform(order, &mut events, &mut lines);
+                    }
+                    Action::Note(notice) => {
+                        lines.extend(self.record.notice(now, notice));
+                        self.add_what_only_we_see(notice);
+                    }
+                }
             }
             self.actions = actions;
             // Only now: writing may take time, acting must not wait for it.
@@ -276,6 +284,20 @@ impl Supervisor {
             self.look_after = LOOK_FIRST;
         }
         ordered
+    }
+
+    /// Says what belongs to a notice and isn't the core's to know.
+    fn add_what_only_we_see(&mut self, notice: Notice) {
+        match notice {
+            Notice::PresumedReady(id) => self.warn_unseen(id),
+            Notice::EndedUnasked(id) => self.say_what_was_forgotten(id),
+            Notice::StopBegins
+            | Notice::LameDuckBegins(_)
+            | Notice::StartFailed(_)
+            | Notice::StillStarting(_)
+            | Notice::AwaitsQuiet(_)
+            | Notice::AwaitsQuietNoLonger(_) => {}
+        }
     }
 
     /// Sleeps until something may have happened; returns the signals that came.

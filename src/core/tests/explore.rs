@@ -29,7 +29,7 @@ pub(super) const SORTS: [Sort; 4] = [Sort::Web, Sort::Fpm, Sort::App, Sort::Work
 
 /// Whether services are after all before them, or after none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Arrangement {
     Chain,
     Free,
 }
@@ -78,14 +78,14 @@ impl World {
     /// The world right after the start.
     pub(super) fn new(
         sorts: &[Sort],
-        order: Order,
+        order: Arrangement,
         delay: Duration,
         grace_period: Duration,
     ) -> Self {
         let services = sorts.iter().enumerate().map(|(index, sort)| ServicePlan {
             after: match order {
-                Order::Chain => (0..index).map(ServiceId).collect(),
-                Order::Free => Vec::new(),
+                Arrangement::Chain => (0..index).map(ServiceId).collect(),
+                Arrangement::Free => Vec::new(),
             },
             ready: match sort {
                 Sort::Web | Sort::Fpm => Readiness::Listen,
@@ -213,7 +213,10 @@ impl World {
         let mut actions = Vec::new();
         next.machine.handle(now, event, &mut actions);
         for action in &actions {
-            next.judge(self, *action);
+            match action {
+                Action::Do(order) => next.judge(self, *order),
+                Action::Note(notice) => next.judge_notice(self, *notice),
+            }
         }
         let machine = &next.machine;
         if let Some(stop) = machine.stop {
@@ -227,7 +230,7 @@ impl World {
             assert_eq!(
                 actions
                     .iter()
-                    .filter(|action| **action == Action::Exit)
+                    .filter(|action| **action == Action::Do(Order::Exit))
                     .count(),
                 usize::from(over),
                 "the exit is ordered once: {next:#?}"
@@ -241,13 +244,13 @@ impl World {
         next
     }
 
-    fn judge(&mut self, before: &Self, action: Action) {
+    fn judge(&mut self, before: &Self, order: Order) {
         let machine = self.machine.clone();
         let rules = Rc::clone(&machine.rules);
         let stop = machine.stop;
         let main = |id: ServiceId| machine.services[id.0].main;
-        match action {
-            Action::Spawn(id) => {
+        match order {
+            Order::Spawn(id) => {
                 assert_ne!(before.machine.services[id.0].main, Main::Running);
                 assert!(before.machine.stop.is_none(), "a start while stopping");
                 for before in &rules.plan.services[id.0].after {
@@ -258,27 +261,27 @@ impl World {
                     );
                 }
             }
-            Action::Reload(id) | Action::Reopen(id) | Action::Forward(id, _) => {
+            Order::Reload(id) | Order::Reopen(id) | Order::Forward(id, _) => {
                 assert_eq!(main(id), Main::Running, "a signal to a reaped child");
             }
-            Action::Ask(scope, layer) => self.judge_ask(before, scope, layer),
-            Action::Hold(scope) => {
+            Order::Ask(scope, layer) => self.judge_ask(before, scope, layer),
+            Order::Hold(scope) => {
                 let seen = self.seen(scope);
                 assert!(!seen.held, "held twice: {before:#?}");
                 assert!(!seen.termed, "held after SIGTERM: {before:#?}");
                 seen.held = true;
             }
-            Action::Release(scope) => {
+            Order::Release(scope) => {
                 let seen = self.seen(scope);
                 assert!(seen.held, "released, and not held: {before:#?}");
                 seen.held = false;
             }
-            Action::Dismiss(scope) => {
+            Order::Dismiss(scope) => {
                 let seen = self.seen(scope);
                 assert_eq!(seen.last, Some(Layer::Web), "dismissed, and not asked");
                 assert!(!seen.termed, "forced, and then dismissed");
             }
-            Action::Force(scope, Force::Term) => {
+            Order::Force(scope, Force::Term) => {
                 let hurried = stop.is_some_and(|stop| stop.hurried.is_some());
                 let seen = self.seen(scope);
                 assert!(!seen.termed, "SIGTERM twice");
@@ -294,7 +297,7 @@ impl World {
                     "SIGTERM too early: {before:#?}"
                 );
             }
-            Action::Force(scope, Force::Kill) => {
+            Order::Force(scope, Force::Kill) => {
                 let seen = self.seen(scope);
                 seen.held = false;
                 assert!(
@@ -302,9 +305,19 @@ impl World {
                     "SIGKILL before any stop signal: {before:#?}"
                 );
             }
-            Action::AwaitQuiet(id) => {
+            Order::MakeMarker | Order::Exit => {}
+        }
+    }
+
+    fn judge_notice(&mut self, before: &Self, notice: Notice) {
+        match notice {
+            Notice::AwaitsQuiet(id) => {
                 self.assert_in_order(id);
-                assert_eq!(main(id), Main::Running, "waits for a reaped child");
+                assert_eq!(
+                    self.machine.services[id.0].main,
+                    Main::Running,
+                    "waits for a reaped child"
+                );
                 let seen = self.seen(Scope::Service(id));
                 assert_eq!(seen.last, None, "waits after it asked");
                 assert!(
@@ -312,14 +325,13 @@ impl World {
                     "waits behind a web server of ours: {before:#?}"
                 );
             }
-            Action::StopAwaitingQuiet(_)
-            | Action::BeginStop(_)
-            | Action::BeginLameDuck(_)
-            | Action::StillStarting(_)
-            | Action::StartFailed(_)
-            | Action::PresumeReady(_)
-            | Action::EndedUnasked(_)
-            | Action::Exit => {}
+            Notice::AwaitsQuietNoLonger(_)
+            | Notice::StopBegins
+            | Notice::LameDuckBegins(_)
+            | Notice::StillStarting(_)
+            | Notice::StartFailed(_)
+            | Notice::PresumedReady(_)
+            | Notice::EndedUnasked(_) => {}
         }
     }
 
@@ -536,7 +548,7 @@ pub(super) enum Telling {
 }
 
 /// Returns how many states there are.
-fn explore(sorts: &[Sort], order: Order, delay: u64, telling: Telling) -> usize {
+fn explore(sorts: &[Sort], order: Arrangement, delay: u64, telling: Telling) -> usize {
     const LIMIT: usize = 2_000_000;
     let hashers = [RandomState::new(), RandomState::new()];
     let first = World::new(
@@ -594,7 +606,7 @@ fn configurations(services: usize) -> Vec<Vec<Sort>> {
 fn search(services: usize, delays: &[u64], telling: Telling) {
     let mut states = 0;
     for sorts in configurations(services) {
-        for order in [Order::Chain, Order::Free] {
+        for order in [Arrangement::Chain, Arrangement::Free] {
             states += delays
                 .iter()
                 .map(|delay| explore(&sorts, order, *delay, telling))

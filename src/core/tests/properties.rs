@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::explore::{Order, SORTS, Sort, Telling, World};
+use super::explore::{Arrangement, SORTS, Sort, Telling, World};
 use super::*;
 
 /// A story: which of the events that may come is told, and how much later.
@@ -16,8 +16,8 @@ fn sorts() -> impl Strategy<Value = Vec<Sort>> {
     prop::collection::vec(prop::sample::select(SORTS.to_vec()), 1..9)
 }
 
-fn orders() -> impl Strategy<Value = Order> {
-    prop::sample::select(vec![Order::Chain, Order::Free])
+fn orders() -> impl Strategy<Value = Arrangement> {
+    prop::sample::select(vec![Arrangement::Chain, Arrangement::Free])
 }
 
 proptest! {

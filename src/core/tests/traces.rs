@@ -122,10 +122,20 @@ impl Play {
         }
         let ordered = !actions.is_empty();
         for action in actions {
-            if let Some(line) = self.record.action(self.now, &action) {
+            let line = match action {
+                Action::Do(order) => self.record.order(self.now, order),
+                Action::Note(notice) => self.record.notice(self.now, notice),
+            };
+            if let Some(line) = line {
                 self.say(&line.who, &line.what);
             }
-            self.perform(action);
+            match action {
+                Action::Do(order) => self.perform(order),
+                Action::Note(Notice::PresumedReady(id)) => {
+                    self.say(&self.name(Scope::Service(id)), "counts as ready");
+                }
+                Action::Note(_) => {}
+            }
         }
         ordered
     }
@@ -140,34 +150,25 @@ impl Play {
         any
     }
 
-    fn perform(&mut self, action: Action) {
-        match action {
-            Action::Spawn(id) => {
+    fn perform(&mut self, order: Order) {
+        match order {
+            Order::Spawn(id) => {
                 let tree = &mut self.trees[id.0];
                 tree.main = Some(Proc::new(tree.main_is));
                 self.say(&self.name(Scope::Service(id)), "started");
                 self.executed.push(id);
             }
-            Action::Reload(id) => self.say(&self.name(Scope::Service(id)), "reload"),
-            Action::Reopen(id) => self.say(&self.name(Scope::Service(id)), "reopen"),
-            Action::Forward(id, signal) => {
+            Order::Reload(id) => self.say(&self.name(Scope::Service(id)), "reload"),
+            Order::Reopen(id) => self.say(&self.name(Scope::Service(id)), "reopen"),
+            Order::Forward(id, signal) => {
                 self.say(&self.name(Scope::Service(id)), &format!("<- {signal}"));
             }
-            Action::Release(scope) => self.say(&self.name(scope), "released"),
-            Action::Ask(scope, layer) => self.ask(scope, layer),
-            Action::Force(scope, force) => self.force(scope, force),
+            Order::Release(scope) => self.say(&self.name(scope), "released"),
+            Order::Ask(scope, layer) => self.ask(scope, layer),
+            Order::Force(scope, force) => self.force(scope, force),
             // Of a hold the end is what is seen.
-            Action::Hold(_)
-            | Action::BeginStop(_)
-            | Action::BeginLameDuck(_)
-            | Action::AwaitQuiet(_)
-            | Action::StopAwaitingQuiet(_)
-            | Action::Dismiss(_)
-            | Action::StartFailed(_)
-            | Action::StillStarting(_)
-            | Action::EndedUnasked(_) => {}
-            Action::PresumeReady(id) => self.say(&self.name(Scope::Service(id)), "counts as ready"),
-            Action::Exit => {
+            Order::Hold(_) | Order::MakeMarker | Order::Dismiss(_) => {}
+            Order::Exit => {
                 let report = self
                     .record
                     .report(self.now, self.grace_period, LogFormat::Text);
