@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::core::plan::{Plan, Readiness, ServiceId, ServicePlan, StopAfter};
+use crate::core::plan::{ByService, Plan, Readiness, ServiceId, ServicePlan, StopAfter};
 use crate::preset::Kind;
 use crate::report::logger::LogFormat;
 use crate::signal::Rewrite;
@@ -40,7 +40,7 @@ pub struct Config {
     /// What the core is to know of it.
     pub plan: Plan,
     /// What is to be executed, by [`ServiceId`].
-    pub services: Vec<ServiceConfig>,
+    pub services: ByService<ServiceConfig>,
     /// Where the defaults come from.
     pub platform: &'static Platform,
     /// What takes the place of a signal when it comes in.
@@ -132,7 +132,7 @@ impl Config {
                     given.parse(value::stop_after_what)
                 })?,
             },
-            services,
+            services: services.into_iter().collect(),
             platform,
             rewrites,
             marker: marker(cli.marker, host)?,
@@ -162,7 +162,7 @@ impl Config {
 
     fn stop_by(&mut self, given: &Given) -> Result<(), Error> {
         let signal = given.parse(str::parse)?;
-        match self.services.as_mut_slice() {
+        match &mut *self.services {
             [only] => {
                 only.stop = signal;
                 only.stop_is_given = true;
@@ -182,7 +182,7 @@ impl Config {
         from: &str,
         grace_period_is_default: bool,
     ) -> Result<(), Error> {
-        let earliest = self.plan.term_at().into_iter().min();
+        let earliest = self.plan.term_at().iter().copied().min();
         let earliest = earliest.unwrap_or_else(|| self.plan.last_term_at());
         if delay < earliest {
             return Ok(());
@@ -209,7 +209,7 @@ fn in_order(
     services: &[ServiceConfig],
     is_command: bool,
     start_timeout: Option<Duration>,
-) -> Vec<ServicePlan> {
+) -> ByService<ServicePlan> {
     let plan = |(index, service): (usize, &ServiceConfig)| ServicePlan {
         after: (0..index).map(ServiceId).collect(),
         // Nobody waits for a lone command, and `nginx -t` never listens.
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn without_arguments_what_is_installed_runs_php_fpm_first() {
         let config = resolve(&["nginx", "php-fpm8.2", "php-fpm8.4"], &[], Cli::default()).unwrap();
-        let [php_fpm, nginx] = config.services.as_slice() else {
+        let [php_fpm, nginx] = &*config.services else {
             panic!("{config:?}")
         };
         assert_eq!(
@@ -354,27 +354,28 @@ mod tests {
     #[test]
     fn commands_are_known_by_their_base_name() {
         let programs = ["/usr/sbin/php-fpm8.2", "nginx", "/start.sh", "node"];
-        let only = |cli| {
-            let mut config = resolve(&programs, &[], cli).unwrap();
-            (config.services.remove(0), config.plan.services[0].ready)
-        };
+        let only = |cli| resolve(&programs, &[], cli).unwrap();
 
-        let (php_fpm, _) = only(command(&["/usr/sbin/php-fpm8.2", "-y", "x"]));
+        let config = only(command(&["/usr/sbin/php-fpm8.2", "-y", "x"]));
+        let php_fpm = &config.services[0];
         assert_eq!(php_fpm.command, ["/usr/sbin/php-fpm8.2", "-y", "x", "-F"]);
         assert_eq!(php_fpm.stop, Signal::QUIT);
 
-        let (nginx, _) = only(command(&["nginx", "-g", "daemon off;"]));
+        let config = only(command(&["nginx", "-g", "daemon off;"]));
+        let nginx = &config.services[0];
         assert!(
             nginx.variables.is_empty(),
             "a second daemon directive is an error"
         );
 
         // A script that is called nginx is stopped as one, but itself by TERM.
-        let (wrapper, ready) = only(services(&["nginx=/start.sh"]));
+        let config = only(services(&["nginx=/start.sh"]));
+        let (wrapper, ready) = (&config.services[0], config.plan.services[0].ready);
         assert!(wrapper.preset.is_some_and(Preset::is_nginx));
         assert_eq!((wrapper.stop, ready), (Signal::TERM, Readiness::Listen));
 
-        let (plain, ready) = only(command(&["node", "a.js"]));
+        let config = only(command(&["node", "a.js"]));
+        let (plain, ready) = (&config.services[0], config.plan.services[0].ready);
         assert_eq!(
             (plain.stop, ready, plain.preset),
             (Signal::TERM, Readiness::None, None)

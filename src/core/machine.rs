@@ -34,7 +34,7 @@ use super::event::{
     Action, Condition, Event, Force, Listens, Notice, Order, Remains, Scope, Sight, Timestamp,
     Unsent,
 };
-use super::plan::{Plan, Readiness, ServiceId, StopAfter};
+use super::plan::{ByService, Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting};
 use super::stop::Stop;
 use crate::preset::Kind;
@@ -76,7 +76,7 @@ pub struct Machine {
     phase: Phase,
     /// `Some` from the moment that stopping began.
     stop: Option<Stop>,
-    services: Vec<Service>,
+    services: ByService<Service>,
     /// How far the sweep is, once it has begun.
     rest: Drain,
     /// A web server of ours was drained: what php-fpm answered came from it.
@@ -88,9 +88,9 @@ pub struct Machine {
 struct Rules {
     plan: Plan,
     /// By service: those that are after it.
-    followers: Vec<Vec<ServiceId>>,
+    followers: ByService<Vec<ServiceId>>,
     /// By service: how long after the stop began it gets SIGTERM.
-    term_at: Vec<Duration>,
+    term_at: ByService<Duration>,
 }
 
 /// Phases only go forward.
@@ -113,11 +113,11 @@ enum Phase {
 impl Machine {
     /// A machine that starts the services with its first event.
     pub fn new(plan: Plan) -> Self {
-        let ids = || (0..plan.services.len()).map(ServiceId);
-        let mut followers = vec![Vec::new(); plan.services.len()];
-        for (id, service) in ids().zip(&plan.services) {
+        let mut followers: ByService<Vec<ServiceId>> =
+            plan.services.iter().map(|_| Vec::new()).collect();
+        for (id, service) in plan.services.each() {
             for before in &service.after {
-                if let Some(followers) = followers.get_mut(before.0) {
+                if let Some(followers) = followers.get_mut(*before) {
                     followers.push(id);
                 }
             }
@@ -178,7 +178,7 @@ impl Machine {
     /// The facts that matter now.
     pub fn awaits(&self) -> Vec<Condition> {
         let mut conditions = Vec::new();
-        for (id, service) in self.each() {
+        for (id, service) in self.services.each() {
             let scope = Scope::Service(id);
             let is_sought = match service.stage {
                 Stage::Starting(starting) if self.stop.is_none() => {
@@ -217,6 +217,7 @@ impl Machine {
     pub fn deadline(&self) -> Option<Timestamp> {
         let Some(stop) = self.stop else {
             return self
+                .services
                 .each()
                 .filter_map(|(id, service)| match service.stage {
                     Stage::Respawning { at } => Some(at),
@@ -230,7 +231,7 @@ impl Machine {
         }
         let kill_at = stop.since + self.rules.plan.kill_at();
         let mut deadline = stop.since + self.rules.plan.exit_at();
-        for (id, service) in self.each() {
+        for (id, service) in self.services.each() {
             let next = match service.stage {
                 Stage::Gone => None,
                 Stage::Draining => service.drain.deadline(kill_at),
@@ -249,30 +250,23 @@ impl Machine {
         Some(deadline.min(next.unwrap_or(deadline)))
     }
 
-    fn each(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
-        self.services
-            .iter()
-            .enumerate()
-            .map(|(index, service)| (ServiceId(index), service))
-    }
-
     fn is_to_listen(&self, id: ServiceId) -> bool {
-        let plan = self.rules.plan.get(id);
+        let plan = self.rules.plan.services.get(id);
         plan.is_some_and(|plan| plan.ready == Readiness::Listen)
     }
 
     /// Those that are after this service.
     fn followers(&self, id: ServiceId) -> impl Iterator<Item = (ServiceId, &Service)> {
-        let followers = self.rules.followers.get(id.0);
+        let followers = self.rules.followers.get(id);
         followers
             .into_iter()
             .flatten()
-            .filter_map(|id| Some((*id, self.services.get(id.0)?)))
+            .filter_map(|id| Some((*id, self.services.get(*id)?)))
     }
 
     fn is_listening(&self, id: ServiceId) -> bool {
         self.services
-            .get(id.0)
+            .get(id)
             .is_some_and(|service| service.listens != Some(Listens::No))
     }
 
@@ -287,10 +281,7 @@ impl Machine {
     /// servers go first, wherever they stand: what else listens may be what they
     /// proxy to. Otherwise those go first that are after this one.
     fn is_held(&self, id: ServiceId) -> bool {
-        let is_web = self
-            .services
-            .get(id.0)
-            .is_some_and(|service| service.is_web);
+        let is_web = self.services.get(id).is_some_and(|service| service.is_web);
         let holds = |web: bool| {
             move |(other, service): (ServiceId, &Service)| {
                 service.stage != Stage::Gone && service.is_web == web && self.is_bound(other)
@@ -299,18 +290,19 @@ impl Machine {
         if is_web {
             return self.followers(id).any(holds(true));
         }
-        self.is_bound(id) && (self.each().any(holds(true)) || self.followers(id).any(holds(false)))
+        self.is_bound(id)
+            && (self.services.each().any(holds(true)) || self.followers(id).any(holds(false)))
     }
 
     fn term_at(&self, id: ServiceId, stop: Stop) -> Timestamp {
-        stop.since + self.rules.term_at.get(id.0).copied().unwrap_or_default()
+        stop.since + self.rules.term_at.get(id).copied().unwrap_or_default()
     }
 
     /// The drain of a scope, and what became of the main process.
     fn drain_mut(&mut self, scope: Scope) -> Option<(&mut Drain, Main)> {
         match scope {
             Scope::Service(id) => {
-                let service = self.services.get_mut(id.0)?;
+                let service = self.services.get_mut(id)?;
                 (service.stage == Stage::Draining).then_some((&mut service.drain, service.main))
             }
             Scope::Rest => {
@@ -348,7 +340,10 @@ impl Machine {
             Event::ReopenRequested => self.tell(actions, Order::Reopen),
             Event::Signalled(signal) => {
                 // Also while it stops: a second signal may have its meaning.
-                let ready = self.each().filter(|(id, it)| self.takes_signals(*id, it));
+                let ready = self
+                    .services
+                    .each()
+                    .filter(|(id, it)| self.takes_signals(*id, it));
                 actions.extend(ready.map(|(id, _)| Action::Do(Order::Forward(id, signal))));
             }
             Event::SpawnRefused(id) => self.record_refusal(now, id, actions),
@@ -409,7 +404,7 @@ impl Machine {
             interrupted: None,
             hurried: None,
         });
-        for service in &mut self.services {
+        for service in self.services.iter_mut() {
             if matches!(service.stage, Stage::Waiting | Stage::Respawning { .. }) {
                 service.stage = Stage::Gone;
             }
@@ -444,7 +439,7 @@ impl Machine {
     /// Reload and reopen are for those that are ready and have not been asked to
     /// stop: a reload would start new workers.
     fn tell(&self, actions: &mut Vec<Action>, order: impl Fn(ServiceId) -> Order) {
-        for (id, service) in self.each() {
+        for (id, service) in self.services.each() {
             if self.takes_signals(id, service) && service.stage != Stage::Draining {
                 actions.push(order(id).into());
             }
@@ -452,7 +447,7 @@ impl Machine {
     }
 
     fn record_refusal(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
-        let Some(service) = self.services.get_mut(id.0) else {
+        let Some(service) = self.services.get_mut(id) else {
             return;
         };
         service.main = Main::Absent;
@@ -471,7 +466,7 @@ impl Machine {
 
     /// A service that has no main process, and will have none.
     fn start_failed(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
-        if let Some(service) = self.services.get_mut(id.0) {
+        if let Some(service) = self.services.get_mut(id) {
             service.main = Main::Absent;
             service.stage = Stage::Gone;
             actions.push(Notice::StartFailed(id).into());
@@ -481,7 +476,7 @@ impl Machine {
 
     fn record_executed(&mut self, id: ServiceId) {
         let is_to_listen = self.is_to_listen(id);
-        if let Some(service) = self.services.get_mut(id.0) {
+        if let Some(service) = self.services.get_mut(id) {
             if let Stage::Starting(starting) = &mut service.stage {
                 starting.is_executed = true;
                 if !is_to_listen {
@@ -493,7 +488,7 @@ impl Machine {
 
     fn record_exit(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
         let stopping = self.stop.is_some();
-        let Some(service) = self.services.get_mut(id.0) else {
+        let Some(service) = self.services.get_mut(id) else {
             return;
         };
         service.main = Main::Reaped;
@@ -514,7 +509,7 @@ impl Machine {
 
     fn record_sight(&mut self, now: Timestamp, id: ServiceId, sight: Sight) {
         let stopping = self.stop.is_some();
-        let Some(service) = self.services.get_mut(id.0) else {
+        let Some(service) = self.services.get_mut(id) else {
             return;
         };
         service.is_web |= sight.runs == Some(Kind::Web);
@@ -551,7 +546,7 @@ impl Machine {
         match scope {
             Scope::Service(id) => {
                 let stopping = self.stop.is_some();
-                if let Some(service) = self.services.get_mut(id.0) {
+                if let Some(service) = self.services.get_mut(id) {
                     // A main process that is a zombie will be reaped before long.
                     if stopping && service.main != Main::Running {
                         service.stage = Stage::Gone;
@@ -575,7 +570,7 @@ impl Machine {
         };
         let is_up = self
             .services
-            .get(id.0)
+            .get(id)
             .is_some_and(|service| service.main == Main::Running);
         is_up
             && self.is_listening(id)
@@ -636,9 +631,9 @@ impl Machine {
     /// At the end of our time: after a pause of the whole machine not all of it
     /// may have been signalled.
     fn kill_what_is_there(&mut self, actions: &mut Vec<Action>) {
-        for (index, service) in self.services.iter_mut().enumerate() {
+        for (id, service) in self.services.each_mut() {
             if service.stage != Stage::Gone {
-                service.drain.end(Scope::Service(ServiceId(index)), actions);
+                service.drain.end(Scope::Service(id), actions);
             }
         }
         if self.phase == Phase::Sweeping {
@@ -647,9 +642,8 @@ impl Machine {
     }
 
     fn start_what_may(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        for index in 0..self.services.len() {
-            let id = ServiceId(index);
-            let Some(service) = self.services.get(index) else {
+        for id in self.services.ids() {
+            let Some(service) = self.services.get(id) else {
                 return;
             };
             let spawn = match service.stage {
@@ -663,7 +657,7 @@ impl Machine {
                 }
                 Stage::Serving | Stage::Draining | Stage::Gone => false,
             };
-            if let (true, Some(service)) = (spawn, self.services.get_mut(index)) {
+            if let (true, Some(service)) = (spawn, self.services.get_mut(id)) {
                 service.main = Main::Running;
                 service.stage = Stage::Starting(Starting {
                     since: now,
@@ -677,18 +671,18 @@ impl Machine {
     }
 
     fn may_start(&self, id: ServiceId) -> bool {
-        let plan = self.rules.plan.get(id);
+        let plan = self.rules.plan.services.get(id);
         plan.is_some_and(|plan| {
             plan.after.iter().all(|before| {
                 self.services
-                    .get(before.0)
+                    .get(*before)
                     .is_some_and(|before| before.stage == Stage::Serving)
             })
         })
     }
 
     fn start_timeout_at(&self, id: ServiceId, since: Timestamp) -> Option<Timestamp> {
-        let timeout = self.rules.plan.get(id)?.start_timeout?;
+        let timeout = self.rules.plan.services.get(id)?.start_timeout?;
         Some(since + timeout)
     }
 
@@ -731,7 +725,7 @@ impl Machine {
                 ..starting
             })
         };
-        if let Some(service) = self.services.get_mut(id.0) {
+        if let Some(service) = self.services.get_mut(id) {
             service.stage = stage;
         }
         false
@@ -761,9 +755,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> bool {
         let mut changed = false;
-        for index in 0..self.services.len() {
-            let id = ServiceId(index);
-            let Some(service) = self.services.get(index) else {
+        for id in self.services.ids() {
+            let Some(service) = self.services.get(id) else {
                 continue;
             };
             let term_at = self.term_at(id, stop);
@@ -773,7 +766,7 @@ impl Machine {
                     let is_free = stop.unsaid.is_none() && delay_is_over && !self.is_held(id);
                     if now >= term_at || is_free {
                         let drain = self.new_drain(now, term_at);
-                        if let Some(service) = self.services.get_mut(index) {
+                        if let Some(service) = self.services.get_mut(id) {
                             service.stage = Stage::Draining;
                             service.drain = drain;
                             changed = true;
@@ -788,7 +781,7 @@ impl Machine {
                         actions.push(Notice::AwaitsQuietNoLonger(id).into());
                     }
                     let term_at = self.new_drain(now, term_at).term_at;
-                    if let Some(service) = self.services.get_mut(index) {
+                    if let Some(service) = self.services.get_mut(id) {
                         service.drain.term_at = term_at;
                         service.drain.step = Step::Looking { asked: None };
                         changed = true;
@@ -806,9 +799,9 @@ impl Machine {
             kill_at: stop.since + self.rules.plan.kill_at(),
             hurried: stop.hurried,
         };
-        for (index, service) in self.services.iter_mut().enumerate() {
+        for (id, service) in self.services.each_mut() {
             if service.stage == Stage::Draining {
-                let scope = Scope::Service(ServiceId(index));
+                let scope = Scope::Service(id);
                 service.drain.decide(scope, time, actions);
             }
         }

@@ -1,17 +1,79 @@
 //! What the core is to run and to stop: services, their order, and how much time
 //! there is. It knows nothing of what a service executes.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 /// A service, as its place in [`Plan::services`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceId(pub usize);
 
+/// Something of each service, in the order of starting. The only place that takes a
+/// [`ServiceId`] for an index.
+#[derive(Clone, Debug, Default, Hash)]
+pub struct ByService<T>(Vec<T>);
+
+impl<T> ByService<T> {
+    /// That of one service.
+    pub fn get(&self, id: ServiceId) -> Option<&T> {
+        self.0.get(id.0)
+    }
+
+    /// That of one service.
+    pub fn get_mut(&mut self, id: ServiceId) -> Option<&mut T> {
+        self.0.get_mut(id.0)
+    }
+
+    /// All services.
+    pub fn ids(&self) -> impl Iterator<Item = ServiceId> + use<T> {
+        (0..self.0.len()).map(ServiceId)
+    }
+
+    /// Each with its service.
+    pub fn each(&self) -> impl Iterator<Item = (ServiceId, &T)> + Clone {
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(at, it)| (ServiceId(at), it))
+    }
+
+    /// Each with its service.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = (ServiceId, &mut T)> {
+        let each = self.0.iter_mut().enumerate();
+        each.map(|(at, it)| (ServiceId(at), it))
+    }
+
+    /// The first service of which this is so.
+    pub fn find(&self, is_it: impl Fn(&T) -> bool) -> Option<ServiceId> {
+        self.0.iter().position(is_it).map(ServiceId)
+    }
+}
+
+impl<T> Deref for ByService<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for ByService<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T> FromIterator<T> for ByService<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(each: I) -> Self {
+        Self(each.into_iter().collect())
+    }
+}
+
 /// What is to be run, and stopped in time.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// In the order of starting.
-    pub services: Vec<ServicePlan>,
+    pub services: ByService<ServicePlan>,
     /// How long to serve on after the stop request.
     pub delay: Duration,
     /// From the stop request to the runtime's SIGKILL.
@@ -60,11 +122,6 @@ pub enum StopAfter {
 }
 
 impl Plan {
-    /// A service's part.
-    pub fn get(&self, id: ServiceId) -> Option<&ServicePlan> {
-        self.services.get(id.0)
-    }
-
     /// What is kept between our last steps and the runtime's SIGKILL.
     pub fn margin(&self) -> Duration {
         Duration::from_secs(1).min(self.grace_period / 10)
@@ -73,7 +130,7 @@ impl Plan {
     /// When what still runs of each service gets SIGTERM, after the stop request.
     /// Each service that others outlive has its own time before theirs, so that
     /// a stuck nginx leaves php-fpm time to drain.
-    pub fn term_at(&self) -> Vec<Duration> {
+    pub fn term_at(&self) -> ByService<Duration> {
         let outlived_by = count_outliving(&self.services);
         let step = match outlived_by.iter().max() {
             None | Some(0) => Duration::ZERO,
@@ -81,8 +138,8 @@ impl Plan {
         };
         let last = self.last_term_at();
         outlived_by
-            .into_iter()
-            .map(|steps| last.saturating_sub(step * steps))
+            .iter()
+            .map(|steps| last.saturating_sub(step * *steps))
             .collect()
     }
 
@@ -104,26 +161,26 @@ impl Plan {
 
 /// How many services, at most, stop one after the other once this one has, for
 /// each of those that are after none but earlier ones. Web servers stop first.
-fn count_outliving(services: &[ServicePlan]) -> Vec<u32> {
-    let mut counts = vec![0; services.len()];
+fn count_outliving(services: &ByService<ServicePlan>) -> ByService<u32> {
+    let mut counts: ByService<u32> = services.iter().map(|_| 0).collect();
     let mut most = None;
     for is_web in [false, true] {
         let first = most.map_or(0, |most: u32| most + 1);
-        for (index, service) in services.iter().enumerate() {
+        for (id, service) in services.each() {
             if service.is_web != is_web {
                 continue;
             }
             let is_alike = |id: &&ServiceId| {
                 services
-                    .get(id.0)
+                    .get(**id)
                     .is_some_and(|service| service.is_web == is_web)
             };
             let before = service.after.iter().filter(is_alike);
             let after_those = before
-                .filter_map(|id| Some(counts.get(id.0)? + 1))
+                .filter_map(|id| Some(counts.get(*id)? + 1))
                 .max()
                 .unwrap_or(0);
-            if let Some(count) = counts.get_mut(index) {
+            if let Some(count) = counts.get_mut(id) {
                 *count = first.max(after_those);
                 most = most.max(Some(*count));
             }

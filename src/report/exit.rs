@@ -24,7 +24,7 @@ pub fn code(record: &Record) -> u8 {
     if let Some(unasked) = record.first_unasked {
         return unasked.code();
     }
-    match services.as_slice() {
+    match &**services {
         // As with tini, its status is ours.
         [only] if !only.is_preset => only.status.map_or(0, Status::code),
         _ => services

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::text::{Line, seconds};
 use crate::core::event::{Busy, Event, Force, Layer, Listens, Notice, Order, Scope, Timestamp};
-use crate::core::plan::ServiceId;
+use crate::core::plan::{ByService, ServiceId};
 use crate::signal::Signal;
 use crate::status::{Failure, Status};
 
@@ -13,7 +13,7 @@ use crate::status::{Failure, Status};
 #[derive(Debug)]
 pub struct Record {
     /// By [`ServiceId`].
-    pub services: Vec<ServiceRecord>,
+    pub services: ByService<ServiceRecord>,
     /// What was forced upon processes that belong to no service.
     pub rest_forced: Option<Force>,
     /// How the first service ended that had not been asked to.
@@ -113,7 +113,7 @@ impl Record {
 
     fn name(&self, id: ServiceId) -> String {
         self.services
-            .get(id.0)
+            .get(id)
             .map_or_else(String::new, |service| service.name.clone())
     }
 
@@ -144,14 +144,14 @@ impl Record {
                 say.then(|| Line::new(Signal::INT.to_string(), "hurrying"))
             }
             Event::Exited(id, status) => {
-                let service = self.services.get_mut(id.0)?;
+                let service = self.services.get_mut(id)?;
                 service.status = Some(status);
                 service.ended_at = Some(now);
                 Some(self.line(Scope::Service(id), status.to_string()))
             }
             // A name is a claim: what listens shows what it is.
             Event::Seen(id, sight) => {
-                let service = self.services.get_mut(id.0)?;
+                let service = self.services.get_mut(id)?;
                 if sight.runs.is_some() {
                     service.is_preset = true;
                 } else if sight.listens == Listens::Yes {
@@ -162,11 +162,11 @@ impl Record {
             Event::Remains(Scope::Service(id), remains)
                 if remains.web || remains.workers || remains.masters =>
             {
-                self.services.get_mut(id.0)?.is_preset = true;
+                self.services.get_mut(id)?.is_preset = true;
                 None
             }
             Event::Busy(id, busy) => {
-                self.services.get_mut(id.0)?.busy = Some(busy);
+                self.services.get_mut(id)?.busy = Some(busy);
                 None
             }
             Event::AskRefused(scope) => Some(self.line(
@@ -175,13 +175,13 @@ impl Record {
                  able to end them either",
             )),
             Event::SpawnRefused(id) => {
-                let service = self.services.get_mut(id.0)?;
+                let service = self.services.get_mut(id)?;
                 service.started = false;
                 service.refusals += 1;
                 None
             }
             Event::SpawnFailed(id) => {
-                self.services.get_mut(id.0)?.started = false;
+                self.services.get_mut(id)?.started = false;
                 None
             }
             Event::ReloadRequested
@@ -212,7 +212,7 @@ impl Record {
         match order {
             Order::Ask(scope, layer) => {
                 if let Scope::Service(id) = scope {
-                    self.services.get_mut(id.0)?.asked_at.get_or_insert(now);
+                    self.services.get_mut(id)?.asked_at.get_or_insert(now);
                 }
                 if matches!(layer, Layer::Web | Layer::Workers) {
                     self.drained_from.get_or_insert(now);
@@ -224,7 +224,7 @@ impl Record {
                 "<- SIGTERM: only clients that never sent a byte are left",
             )),
             Order::Spawn(id) => {
-                let service = self.services.get_mut(id.0)?;
+                let service = self.services.get_mut(id)?;
                 service.started = true;
                 service.started_at = now;
                 None
@@ -245,11 +245,11 @@ impl Record {
         match notice {
             Notice::AwaitsQuiet(id) => {
                 self.drained_from.get_or_insert(now);
-                self.services.get_mut(id.0)?.waited_from = Some(now);
+                self.services.get_mut(id)?.waited_from = Some(now);
                 Some(self.line(Scope::Service(id), "waits until nobody sends to it"))
             }
             Notice::AwaitsQuietNoLonger(id) => {
-                let what = match self.services.get(id.0)?.busy? {
+                let what = match self.services.get(id)?.busy? {
                     Busy::Queue => "requests are in its queue".to_owned(),
                     Busy::Workers => "its workers still get requests".to_owned(),
                     Busy::Clients(port) => format!("clients are still connected to port {port}"),
@@ -278,7 +278,7 @@ impl Record {
             }
             Notice::StartFailed(id) => self.start_has_failed(now, id),
             Notice::StillStarting(id) => {
-                let after = now.since(self.services.get(id.0)?.started_at);
+                let after = now.since(self.services.get(id)?.started_at);
                 let what = format!("not ready after {}: others wait for it", seconds(after));
                 Some(self.line(Scope::Service(id), what))
             }
@@ -286,7 +286,7 @@ impl Record {
                 let is_stopping = self.since.is_some();
                 self.since.get_or_insert(now);
                 let requested_by = self.requested_by;
-                let service = self.services.get(id.0)?;
+                let service = self.services.get(id)?;
                 // Some runtimes signal all processes of a container at once.
                 let by_the_request = requested_by
                     .is_some_and(|signal| service.status.is_some_and(|it| it.is_by(signal)));
@@ -307,7 +307,7 @@ impl Record {
 
     fn start_has_failed(&mut self, now: Timestamp, id: ServiceId) -> Option<Line> {
         self.since.get_or_insert(now);
-        let service = self.services.get_mut(id.0)?;
+        let service = self.services.get_mut(id)?;
         let after = seconds(now.since(service.started_at));
         let what = match (service.start_failed, service.status) {
             (None, Some(_)) => format!("ended after {after}, before it was ready"),
@@ -324,7 +324,7 @@ impl Record {
 
     /// Takes note of why a service's program can't be executed.
     pub fn start_failed(&mut self, id: ServiceId, failure: Failure) {
-        if let Some(service) = self.services.get_mut(id.0) {
+        if let Some(service) = self.services.get_mut(id) {
             service.start_failed = Some(failure);
         }
     }
@@ -332,7 +332,7 @@ impl Record {
     /// Takes note of a signal that was sent to stop a service's processes.
     pub fn sent(&mut self, scope: Scope, signal: Signal) {
         if let Scope::Service(id) = scope {
-            if let Some(service) = self.services.get_mut(id.0) {
+            if let Some(service) = self.services.get_mut(id) {
                 if !service.sent.contains(&signal) {
                     service.sent.push(signal);
                 }
@@ -345,7 +345,7 @@ impl Record {
         let is_requested = self.requested_by.is_some();
         let (forced, counts) = match scope {
             Scope::Service(id) => {
-                let Some(service) = self.services.get_mut(id.0) else {
+                let Some(service) = self.services.get_mut(id) else {
                     return;
                 };
                 service.held_up = service.held_up.or(held_up);

@@ -61,7 +61,7 @@ impl Record {
         if let (Some(_), Some(delay)) = (self.requested_by, self.delay()) {
             let _ = write!(text, ", delay {}", seconds(delay));
         }
-        for service in &self.services {
+        for service in self.services.iter() {
             let _ = write!(text, "; {}", service.name);
             if let Some(waited) = service.waited() {
                 let _ = write!(text, " waited {}", seconds(waited));

@@ -181,8 +181,7 @@ impl Supervisor {
 
     fn spawn(&mut self, id: ServiceId, events: &mut VecDeque<Event>) {
         let config = Rc::clone(&self.config);
-        let (Some(service), Some(main)) = (config.services.get(id.0), self.mains.get_mut(id.0))
-        else {
+        let (Some(service), Some(main)) = (config.services.get(id), self.mains.get_mut(id)) else {
             return;
         };
         let is_alone = config.services.len() == 1;
@@ -229,7 +228,7 @@ impl Supervisor {
     /// How a service's exec went, if that is known by now.
     pub(super) fn look_at_exec(&mut self, id: ServiceId) -> Option<Event> {
         let config = Rc::clone(&self.config);
-        let (service, main) = (config.services.get(id.0)?, self.mains.get_mut(id.0)?);
+        let (service, main) = (config.services.get(id)?, self.mains.get_mut(id)?);
         let Exec::Awaited { pipe, .. } = &main.exec else {
             return None;
         };
@@ -430,7 +429,7 @@ impl Supervisor {
         let process = |index: usize| table.get(index).map(|member| member.process);
         let others = table.others(its);
         let main = match scope {
-            Scope::Service(id) => self.mains.get(id.0).and_then(|main| main.ids.pid),
+            Scope::Service(id) => self.mains.get(id).and_then(|main| main.ids.pid),
             Scope::Rest => None,
         };
         let Some(main) = main else {
@@ -442,7 +441,7 @@ impl Supervisor {
             return vec![(whom, targets.map(|it| (it, Signal::TERM)).collect())];
         };
         let signal = match scope {
-            Scope::Service(id) => self.config.services.get(id.0).map(ServiceConfig::main_stop),
+            Scope::Service(id) => self.config.services.get(id).map(ServiceConfig::main_stop),
             Scope::Rest => None,
         };
         let main = table.find(main);
@@ -521,7 +520,7 @@ impl Supervisor {
             Force::Kill => Signal::KILL,
         };
         let group = match scope {
-            Scope::Service(id) => self.mains.get(id.0).and_then(|main| main.ids.group),
+            Scope::Service(id) => self.mains.get(id).and_then(|main| main.ids.group),
             Scope::Rest => None,
         };
         let had_term = |process: &Process| {
@@ -564,7 +563,7 @@ impl Supervisor {
     /// Whether the only service is a single process, and no preset: then a signal
     /// is its own, and doesn't have to wait for a look at all of /proc.
     pub(super) fn is_plain(&mut self) -> bool {
-        let ([main], [service]) = (self.mains.as_mut_slice(), &*self.config.services) else {
+        let ([main], [service]) = (&mut *self.mains, &*self.config.services) else {
             return false;
         };
         let Some(pid) = main.ids.pid.filter(|_| service.preset.is_none()) else {
@@ -600,7 +599,7 @@ impl Supervisor {
             .filter_map(|member| Some((member, member.preset?)))
         {
             let is_main =
-                self.mains.get(id.0).and_then(|main| main.ids.pid) == Some(member.process.pid);
+                self.mains.get(id).and_then(|main| main.ids.pid) == Some(member.process.pid);
             match preset.handed_on(signal, is_only && is_main) {
                 Ok((signal, remark)) => {
                     if let Sent::Refused(error) = self.signal(&member.process, signal) {
@@ -619,25 +618,25 @@ impl Supervisor {
         let names_preset = self
             .config
             .services
-            .get(id.0)
+            .get(id)
             .is_some_and(|it| it.names_preset);
         if is_only && !names_preset || self.main_catches(id, signal) {
             return self.signal_main(id, signal);
         }
-        let main = self.mains.get_mut(id.0);
+        let main = self.mains.get_mut(id);
         if main.is_some_and(|main| !mem::replace(&mut main.is_said_left_out, true)) {
             say(format!("gets no {signal}, which it has no handler for"));
         }
     }
 
     fn main_catches(&self, id: ServiceId, signal: Signal) -> bool {
-        let pid = self.mains.get(id.0).and_then(|main| main.ids.pid);
+        let pid = self.mains.get(id).and_then(|main| main.ids.pid);
         let handling = pid.map(|pid| proc::handling(pid, signal));
         matches!(handling, Some(Handling::Caught | Handling::Unknown))
     }
 
     fn signal_main(&self, id: ServiceId, signal: Signal) {
-        let Some(pid) = self.mains.get(id.0).and_then(|main| main.ids.pid) else {
+        let Some(pid) = self.mains.get(id).and_then(|main| main.ids.pid) else {
             return;
         };
         if let Err(error) = process::kill(pid, signal) {
@@ -650,7 +649,7 @@ impl Supervisor {
     /// whether the process that took the place of the main process was found.
     pub(super) fn follow_to_background(&mut self, id: ServiceId, status: Status) -> bool {
         let config = Rc::clone(&self.config);
-        let preset = config.services.get(id.0).and_then(|it| it.preset);
+        let preset = config.services.get(id).and_then(|it| it.preset);
         let serves = self.machine.stopping_since().is_none();
         let (Some(preset), Status::Exited(0), true) = (preset, status, serves) else {
             return false;
@@ -665,7 +664,7 @@ impl Supervisor {
         let Some(pid) = masters.find(is_it).map(|member| member.process.pid) else {
             return false;
         };
-        let Some(main) = self.mains.get_mut(id.0) else {
+        let Some(main) = self.mains.get_mut(id) else {
             return false;
         };
         main.ids.pid = Some(pid);

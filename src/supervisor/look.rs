@@ -125,7 +125,7 @@ impl Supervisor {
             Scope::Rest => true,
             Scope::Service(_) if self.mains.len() == 1 => true,
             Scope::Service(id) => {
-                let group = self.mains.get(id.0).and_then(|main| main.ids.group);
+                let group = self.mains.get(id).and_then(|main| main.ids.group);
                 !its.is_empty() || !table.is_whole && group.is_some_and(process::is_group_there)
             }
         };
@@ -163,7 +163,7 @@ impl Supervisor {
     }
 
     fn seen(&self, id: ServiceId) -> Option<&Seen> {
-        self.mains.get(id.0).map(|main| &main.seen)
+        self.mains.get(id).map(|main| &main.seen)
     }
 
     fn look_at(&mut self, id: ServiceId) -> Option<Event> {
@@ -185,7 +185,7 @@ impl Supervisor {
 
     pub(super) fn warn_unseen(&mut self, id: ServiceId) {
         let who = self.name(id);
-        if let Some(main) = self.mains.get_mut(id.0) {
+        if let Some(main) = self.mains.get_mut(id) {
             if !mem::replace(&mut main.seen.is_said_unseen, true) {
                 warn!(target: &who, "neither its descriptors nor the socket tables tell whether it \
                       listens: it counts as listening");
@@ -225,7 +225,7 @@ impl Supervisor {
         let is_preset = self
             .config
             .services
-            .get(id.0)
+            .get(id)
             .is_some_and(|service| service.preset.is_some());
         let its: Vec<&Listener> = listeners
             .iter()
@@ -257,7 +257,7 @@ impl Supervisor {
         self.ports.dedup();
         let is_ready_by_itself = !found.is_empty();
         let listeners = found.iter().map(|listener| listener.inode).collect();
-        let Some(main) = self.mains.get_mut(id.0) else {
+        let Some(main) = self.mains.get_mut(id) else {
             return Listens::Unknown;
         };
         main.seen.tcp_ports = tcp_ports;
@@ -277,9 +277,9 @@ impl Supervisor {
         let before = self.seen(id).and_then(|seen| seen.before.as_deref());
         let is_before = |inode: u64| before.is_some_and(|before| before.contains(&inode));
         let is_others = |inode: u64| {
-            let others = self.mains.iter().enumerate();
+            let others = self.mains.each();
             others
-                .filter(|(index, _)| *index != id.0)
+                .filter(|(other, _)| *other != id)
                 .any(|(_, other)| other.seen.listeners.contains(&inode))
         };
         listeners
@@ -307,7 +307,7 @@ impl Supervisor {
                 })
             })
             .collect();
-        let main = self.mains.get_mut(id.0)?;
+        let main = self.mains.get_mut(id)?;
         // Fewer workers are no sign of work: with pm = dynamic an idle one goes
         // each second.
         let is_at_work = main
@@ -377,8 +377,8 @@ impl Supervisor {
         let Scope::Service(id) = scope else {
             return None;
         };
-        let pid = self.mains.get(id.0)?.ids.pid?;
-        let stop = self.config.services.get(id.0)?.main_stop();
+        let pid = self.mains.get(id)?.ids.pid?;
+        let stop = self.config.services.get(id)?.main_stop();
         let ignores = |signal: &Signal| proc::handling(pid, *signal) == Handling::Ignored;
         [stop, Signal::TERM]
             .into_iter()

@@ -6,7 +6,7 @@ use std::io;
 use crate::config::Config;
 use crate::config::service::ServiceConfig;
 use crate::core::event::Scope;
-use crate::core::plan::ServiceId;
+use crate::core::plan::{ByService, ServiceId};
 use crate::preset::{Kind, Preset, is_shell};
 use crate::signal::Signal;
 use crate::sys::proc::{self, Handling, Process, State};
@@ -58,7 +58,7 @@ impl Table {
     /// As /proc shows it, with our main processes in any case.
     pub(super) fn read(
         own_pid: Pid,
-        mains: &[MainIds],
+        mains: &ByService<MainIds>,
         here_before: &[Process],
         config: &Config,
     ) -> Self {
@@ -70,11 +70,7 @@ impl Table {
         processes.sort_unstable_by_key(|process| process.pid);
         let seen = processes.len();
         let mut unseen = Vec::new();
-        for (index, pid) in mains
-            .iter()
-            .enumerate()
-            .filter_map(|(i, it)| Some((i, it.pid?)))
-        {
+        for (id, pid) in mains.each().filter_map(|(id, it)| Some((id, it.pid?))) {
             let is_in = processes
                 .get(..seen)
                 .is_some_and(|seen| seen.binary_search_by_key(&pid, |it| it.pid).is_ok());
@@ -87,7 +83,7 @@ impl Table {
                     })
             };
             if !is_in && !is_zombie() {
-                unseen.push(index);
+                unseen.push(id);
                 processes.push(Process::unseen(pid, own_pid));
             }
         }
@@ -109,13 +105,13 @@ impl Table {
             .map(|(process, preset)| {
                 let preset = preset.filter(|_| may_be_inherited(process))?;
                 let is_heir = |service: &ServiceConfig| service.preset == Some(preset);
-                config.services.iter().position(is_heir).map(ServiceId)
+                config.services.find(is_heir)
             })
             .collect();
         let mut table = Self::new(processes, seen, presets, &heirs, mains);
         // What can't be seen is what the command says.
-        for (index, at) in unseen.into_iter().zip(seen..) {
-            let service = config.services.get(index);
+        for (id, at) in unseen.into_iter().zip(seen..) {
+            let service = config.services.get(id);
             if let (Some(member), Some(service)) = (table.members.get_mut(at), service) {
                 member.preset = service.own_preset();
             }
@@ -133,7 +129,7 @@ impl Table {
         sorted: usize,
         presets: Vec<Option<&'static Preset>>,
         heirs: &[Option<ServiceId>],
-        mains: &[MainIds],
+        mains: &ByService<MainIds>,
     ) -> Self {
         let parents: Vec<Option<usize>> = processes
             .iter()
@@ -185,7 +181,7 @@ impl Table {
                 process,
                 // Whatever runs, the only service has started it.
                 service: if is_alone {
-                    Some(ServiceId(0))
+                    mains.ids().next()
                 } else {
                     owner.flatten()
                 },
@@ -314,13 +310,13 @@ impl Table {
 }
 
 /// By what the process itself is.
-fn own_service(process: &Process, mains: &[MainIds]) -> Option<ServiceId> {
+fn own_service(process: &Process, mains: &ByService<MainIds>) -> Option<ServiceId> {
     let is_its = |main: &MainIds| {
         main.pid == Some(process.pid)
             || main.group.is_some()
                 && (process.group == main.group || process.session == main.group)
     };
-    mains.iter().position(is_its).map(ServiceId)
+    mains.find(is_its)
 }
 
 /// What each has become. A name is a claim, a handler is a fact: nobody gets a
@@ -392,7 +388,7 @@ mod tests {
     type Line = (Process, Option<&'static str>, Option<usize>);
 
     /// Each process with its preset's name and its heir.
-    fn table(lines: &[Line], mains: &[MainIds]) -> Table {
+    fn table(lines: &[Line], mains: impl IntoIterator<Item = MainIds>) -> Table {
         Table::new(
             lines.iter().map(|(process, ..)| *process).collect(),
             lines.len(),
@@ -404,7 +400,7 @@ mod tests {
                 .iter()
                 .map(|(_, _, heir)| heir.map(ServiceId))
                 .collect::<Vec<_>>(),
-            mains,
+            &mains.into_iter().collect(),
         )
     }
 
@@ -439,7 +435,7 @@ mod tests {
                 // Nobody's.
                 (process(8, 1, 8), None, None),
             ],
-            &[main_of(2), main_of(3)],
+            [main_of(2), main_of(3)],
         );
         assert_eq!(of(&table, 0), ["2", "4", "6", "7"]);
         assert_eq!(of(&table, 1), ["3", "5"]);
@@ -452,7 +448,7 @@ mod tests {
             (process(2, 1, 2), None, None),
             (process(8, 1, 8), None, None),
         ];
-        assert_eq!(of(&table(&lines, &[main_of(2)]), 0), ["2", "8"]);
+        assert_eq!(of(&table(&lines, [main_of(2)]), 0), ["2", "8"]);
     }
 
     #[test]
@@ -463,7 +459,7 @@ mod tests {
             (process(8, 1, 8), Some("php-fpm"), Some(0)),
             (process(9, 8, 8), Some("php-fpm"), None),
         ];
-        let table = table(&lines, &[main_of(2), main_of(3)]);
+        let table = table(&lines, [main_of(2), main_of(3)]);
         assert_eq!(of(&table, 0), ["2", "8", "9"]);
     }
 
@@ -481,7 +477,7 @@ mod tests {
             // A worker whose master was killed.
             (process(9, 1, 2), Some("php-fpm"), None),
         ];
-        let table = table(&lines, &[main_of(2)]);
+        let table = table(&lines, [main_of(2)]);
         let all = table.of(Scope::Rest);
         let named = |indices: Indices| pids(&table, &indices);
         assert_eq!(named(table.masters(&all, Kind::Web)), ["3"]);
@@ -500,7 +496,7 @@ mod tests {
             (process(7, 8, 7), None, None),
             (process(8, 7, 8), None, None),
         ];
-        let table = table(&lines, &[main_of(2), main_of(3)]);
+        let table = table(&lines, [main_of(2), main_of(3)]);
         let all = table.of(Scope::Rest);
         assert_eq!(of(&table, 0), ["2"]);
         assert_eq!(pids(&table, &table.others(&all)), ["2", "3"]);

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::config::value::Marker;
 use crate::core::event::{Action, Condition, Event, Notice, Scope, Timestamp};
 use crate::core::machine::Machine;
-use crate::core::plan::ServiceId;
+use crate::core::plan::{ByService, ServiceId};
 use crate::preset::Preset;
 use crate::report::exit;
 use crate::report::logger::{self, OURSELVES, REPORT};
@@ -54,8 +54,7 @@ pub struct Supervisor {
     own_pid: Pid,
     wakes: Wakes,
     marker: DrainMarker,
-    /// By [`ServiceId`].
-    mains: Vec<Main>,
+    mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
     here_before: Vec<Process>,
     /// What was done, for each scope whose drain has begun.
@@ -211,7 +210,7 @@ impl Supervisor {
         let table = self.table();
         self.here_before = table.all().iter().map(|member| member.process).collect();
         self.table = None;
-        for service in &self.config.services {
+        for service in self.config.services.iter() {
             let mut all = table.all().iter();
             let same = all.find(|it| it.preset.is_some() && it.preset == service.preset);
             if let Some(member) = same {
@@ -237,7 +236,7 @@ impl Supervisor {
         let table = Rc::new(if self.childless {
             Table::default()
         } else {
-            let ids: Vec<MainIds> = self.mains.iter().map(|main| main.ids).collect();
+            let ids: ByService<MainIds> = self.mains.iter().map(|main| main.ids).collect();
             Table::read(self.own_pid, &ids, &self.here_before, &self.config)
         });
         self.table = Some(Rc::clone(&table));
@@ -350,7 +349,7 @@ impl Supervisor {
     /// Looked up only for the signals whose meaning depends on it.
     fn surroundings(&mut self, signal: Signal) -> Surroundings {
         let is_plain_command = signal == Signal::INT
-            && matches!(self.record.services.as_slice(), [only] if !only.is_preset)
+            && matches!(&*self.record.services, [only] if !only.is_preset)
             && (self.is_plain() || !self.runs_preset(|_| true));
         let winch_stops =
             signal == Signal::WINCH && !self.is_resize() && self.runs_preset(Preset::is_apache);
@@ -380,11 +379,11 @@ impl Supervisor {
             match process::reap() {
                 Reaped::Child(pid, status) => {
                     self.table = None;
-                    let mut mains = self.mains.iter_mut().enumerate();
+                    let mut mains = self.mains.each_mut();
                     match mains.find(|(_, main)| main.ids.pid == Some(pid)) {
-                        Some((index, main)) => {
+                        Some((id, main)) => {
                             main.glance = None;
-                            ended.push((ServiceId(index), pid, status));
+                            ended.push((id, pid, status));
                         }
                         None => self.record.orphans += 1,
                     }
@@ -403,7 +402,7 @@ impl Supervisor {
             .collect();
         // From here on these pids are nobody's.
         ended.retain(|(id, pid, _)| {
-            let main = self.mains.get_mut(id.0);
+            let main = self.mains.get_mut(*id);
             main.is_some_and(|main| main.ids.pid.take_if(|its| its == pid).is_some())
         });
         for (_, pid, _) in &ended {
@@ -420,8 +419,8 @@ impl Supervisor {
     }
 
     fn look_at_execs(&mut self) {
-        for index in 0..self.mains.len() {
-            if let Some(event) = self.look_at_exec(ServiceId(index)) {
+        for id in self.mains.ids() {
+            if let Some(event) = self.look_at_exec(id) {
                 self.tell(event);
             }
         }
@@ -430,7 +429,7 @@ impl Supervisor {
     fn name(&self, id: ServiceId) -> String {
         self.config
             .services
-            .get(id.0)
+            .get(id)
             .map_or_else(String::new, |service| service.name.clone())
     }
 

@@ -36,7 +36,7 @@ pub(super) enum Arrangement {
 
 pub(super) fn plan(services: Vec<ServicePlan>, delay: Duration, grace_period: Duration) -> Plan {
     Plan {
-        services,
+        services: services.into_iter().collect(),
         delay,
         grace_period,
         quiet: Duration::from_secs(1),
@@ -236,7 +236,7 @@ impl World {
                 "the exit is ordered once: {next:#?}"
             );
             if over && now < exit_at && stop.hurried.is_none() {
-                for service in &machine.services {
+                for service in machine.services.iter() {
                     assert_ne!(service.main, Main::Running, "left alone: {next:#?}");
                 }
             }
@@ -382,7 +382,7 @@ impl World {
         let Some(stop) = machine.stop else {
             panic!("asked while serving")
         };
-        let services = &machine.services;
+        let services = &*machine.services;
         let late = self.now >= stop.since + machine.rules.term_at[id.0];
         let listens = |id: usize| services[id].listens != Some(Listens::No);
         let is_after = |one: usize, other: usize| {
@@ -424,7 +424,7 @@ impl World {
         if anything {
             events.extend([Event::Interrupted, Event::ReloadRequested]);
         }
-        for (id, service) in machine.each() {
+        for (id, service) in machine.services.each() {
             if service.main == Main::Running {
                 events.push(Event::Exited(id, Status::Exited(0)));
                 // What an order to spawn leads to at once, or behind another one
