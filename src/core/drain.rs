@@ -38,6 +38,8 @@ pub(super) struct Drain {
     pub(super) force: Option<Force>,
     /// When it gets SIGTERM.
     pub(super) term_at: Timestamp,
+    /// When it gets SIGKILL.
+    pub(super) kill_at: Timestamp,
     /// How many rounds its workers were asked in.
     pub(super) rounds: u8,
     /// A php-fpm alone has waited to be sent nothing.
@@ -97,19 +99,12 @@ pub(super) enum Round {
     Unknown { idle_until: Timestamp },
 }
 
-/// How late it is in a stop.
-#[derive(Clone, Copy)]
-pub(super) struct Lateness {
-    pub(super) now: Timestamp,
-    pub(super) kill_at: Timestamp,
-    pub(super) hurried: Option<Force>,
-}
-
 impl Drain {
     pub(super) const NOT_BEGUN: Self = Self {
         step: Step::Looking { asked: None },
         force: None,
         term_at: Timestamp(Duration::ZERO),
+        kill_at: Timestamp(Duration::ZERO),
         rounds: 0,
         quieted: false,
         had_presets: false,
@@ -288,12 +283,12 @@ impl Drain {
     }
 
     /// When something is due, if nothing happens before.
-    pub(super) fn deadline(&self, kill_at: Timestamp) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
         let force_at = match self.force {
             // Nobody was asked: first the question that is open.
             _ if self.is_to_be_looked_at() => None,
-            None => Some(self.term_at.min(kill_at)),
-            Some(Force::Term) => Some(kill_at),
+            None => Some(self.term_at.min(self.kill_at)),
+            Some(Force::Term) => Some(self.kill_at),
             Some(Force::Kill) => None,
         };
         let step_until = match self.step {
@@ -331,19 +326,25 @@ impl Drain {
         }
     }
 
-    /// Orders what is due.
-    pub(super) fn decide(&mut self, scope: Scope, time: Lateness, actions: &mut Vec<Action>) {
+    /// Orders what is due. `hurried` is what somebody at the keyboard has come to.
+    pub(super) fn decide(
+        &mut self,
+        now: Timestamp,
+        scope: Scope,
+        hurried: Option<Force>,
+        actions: &mut Vec<Action>,
+    ) {
         if self.is_to_be_looked_at() {
             return;
         }
         match self.step {
-            Step::Web(Silence::Heeded { until }) if time.now >= until => {
+            Step::Web(Silence::Heeded { until }) if now >= until => {
                 self.step = Step::Web(Silence::Unheeded);
             }
             Step::Workers {
                 held_until: Some(until),
                 ..
-            } if time.now >= until => self.release(scope, actions),
+            } if now >= until => self.release(scope, actions),
             Step::Looking { .. }
             | Step::Quieting { .. }
             | Step::Queued
@@ -352,10 +353,10 @@ impl Drain {
             | Step::Masters
             | Step::Main => {}
         }
-        if self.force.is_none() && (time.now >= self.term_at || time.hurried.is_some()) {
+        if self.force.is_none() && (now >= self.term_at || hurried.is_some()) {
             self.force_by(scope, Force::Term, actions);
         }
-        let kill = time.now >= time.kill_at || time.hurried == Some(Force::Kill);
+        let kill = now >= self.kill_at || hurried == Some(Force::Kill);
         if kill && self.force != Some(Force::Kill) {
             self.force_by(scope, Force::Kill, actions);
         }

@@ -29,7 +29,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::drain::{Drain, Lateness, Step};
+use super::drain::{Drain, Step};
 use super::event::{
     Action, Condition, Event, Force, Listens, Notice, Order, Remains, Scope, Sight, Timestamp,
     Unsent,
@@ -229,12 +229,11 @@ impl Machine {
         if self.phase == Phase::Over {
             return None;
         }
-        let kill_at = stop.since + self.rules.plan.kill_at();
         let mut deadline = stop.since + self.rules.plan.exit_at();
         for (id, service) in self.services.each() {
             let next = match service.stage {
                 Stage::Gone => None,
-                Stage::Draining => service.drain.deadline(kill_at),
+                Stage::Draining => service.drain.deadline(),
                 _ if stop.unsaid.is_none() && self.is_listening(id) && !self.is_held(id) => {
                     Some(stop.drain_at.min(self.term_at(id, stop)))
                 }
@@ -243,7 +242,7 @@ impl Machine {
             deadline = deadline.min(next.unwrap_or(deadline));
         }
         let next = match self.phase {
-            Phase::Sweeping => self.rest.deadline(kill_at),
+            Phase::Sweeping => self.rest.deadline(),
             Phase::Flushing { until } => Some(until),
             Phase::Services | Phase::Over => None,
         };
@@ -602,7 +601,7 @@ impl Machine {
             .all(|service| service.stage == Stage::Gone);
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
-            self.rest = self.new_drain(now, stop.since + self.rules.plan.last_term_at());
+            self.rest = self.new_drain(now, stop, stop.since + self.rules.plan.last_term_at());
         }
         let flushed = match self.phase {
             Phase::Flushing { until } => now >= until || stop.hurried.is_some(),
@@ -618,12 +617,13 @@ impl Machine {
         }
     }
 
-    /// A drain that begins now and is to be over by then.
-    fn new_drain(&self, now: Timestamp, term_at: Timestamp) -> Drain {
+    /// A drain that begins now, and what is left of which gets SIGTERM then.
+    fn new_drain(&self, now: Timestamp, stop: Stop, term_at: Timestamp) -> Drain {
         // Who is asked this late has little time, but some.
         let late = term_at + self.rules.plan.margin() / 2;
         Drain {
             term_at: if now < term_at { term_at } else { late },
+            kill_at: stop.since + self.rules.plan.kill_at(),
             ..Drain::NOT_BEGUN
         }
     }
@@ -765,7 +765,7 @@ impl Machine {
                     let delay_is_over = now >= stop.drain_at || !self.is_listening(id);
                     let is_free = stop.unsaid.is_none() && delay_is_over && !self.is_held(id);
                     if now >= term_at || is_free {
-                        let drain = self.new_drain(now, term_at);
+                        let drain = self.new_drain(now, stop, term_at);
                         if let Some(service) = self.services.get_mut(id) {
                             service.stage = Stage::Draining;
                             service.drain = drain;
@@ -780,7 +780,7 @@ impl Machine {
                     if now < quiet_at && stop.is_requested {
                         actions.push(Notice::AwaitsQuietNoLonger(id).into());
                     }
-                    let term_at = self.new_drain(now, term_at).term_at;
+                    let term_at = self.new_drain(now, stop, term_at).term_at;
                     if let Some(service) = self.services.get_mut(id) {
                         service.drain.term_at = term_at;
                         service.drain.step = Step::Looking { asked: None };
@@ -794,19 +794,14 @@ impl Machine {
     }
 
     fn force_what_is_late(&mut self, now: Timestamp, stop: Stop, actions: &mut Vec<Action>) {
-        let time = Lateness {
-            now,
-            kill_at: stop.since + self.rules.plan.kill_at(),
-            hurried: stop.hurried,
-        };
         for (id, service) in self.services.each_mut() {
             if service.stage == Stage::Draining {
                 let scope = Scope::Service(id);
-                service.drain.decide(scope, time, actions);
+                service.drain.decide(now, scope, stop.hurried, actions);
             }
         }
         if self.phase == Phase::Sweeping {
-            self.rest.decide(Scope::Rest, time, actions);
+            self.rest.decide(now, Scope::Rest, stop.hurried, actions);
         }
     }
 }

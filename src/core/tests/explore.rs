@@ -123,6 +123,7 @@ impl World {
             drain.quieted &= matches!(drain.step, Step::Looking { .. } | Step::Quieting { .. });
             // Only how long a round may take depends on it.
             drain.rounds = 0;
+            drain.kill_at = Timestamp::default();
             drain.term_at = match drain.force {
                 None => relative(drain.term_at),
                 Some(_) => Timestamp::default(),
