@@ -298,6 +298,12 @@ impl Log {
         wait_for(&self.lines, text);
     }
 
+    /// Waits until one of these is there.
+    #[track_caller]
+    pub(crate) fn wait_for_any(&self, texts: &[&str]) {
+        wait_for_any(&self.lines, texts);
+    }
+
     /// The report is its last line.
     #[track_caller]
     pub(crate) fn report(&self) -> String {
@@ -352,15 +358,20 @@ pub(crate) enum Piece {
 
 #[track_caller]
 pub(crate) fn wait_for(lines: &(Mutex<String>, Condvar), text: &str) {
+    wait_for_any(lines, &[text]);
+}
+
+#[track_caller]
+fn wait_for_any(lines: &(Mutex<String>, Condvar), texts: &[&str]) {
     let (lines, changed) = lines;
     let (lines, timeout) = changed
         .wait_timeout_while(lines.lock().unwrap(), PATIENCE, |lines| {
-            !lines.contains(text)
+            !texts.iter().any(|text| lines.contains(text))
         })
         .unwrap();
     let printed = lines.clone();
     drop(lines);
-    assert!(!timeout.timed_out(), "no {text:?} in:\n{printed}");
+    assert!(!timeout.timed_out(), "none of {texts:?} in:\n{printed}");
 }
 
 // --- terminals --------------------------------------------------------------
@@ -598,7 +609,8 @@ pub(crate) fn stop_all_under_load(containers: &[&Container], pages: &Pages) -> V
         // The rate of requests.
         thread::sleep(Duration::from_millis(10));
     }
-    log.wait_for("<- SIGQUIT");
+    // nginx's, and apache's.
+    log.wait_for_any(&["<- SIGQUIT", "<- SIGWINCH"]);
     upstream.answer();
     let count = requests.len();
     let lost: Vec<String> = requests
