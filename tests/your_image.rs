@@ -9,11 +9,10 @@
 mod containers;
 
 use std::fs;
-use std::thread;
 
 use containers::{
-    Container, Log, Pages, ROOT, SLOW_BODY, Stopped, Upstream, assert_order, binary_image, build,
-    built, docker, get, request, stop_all_under_load, stop_under_load, stop_within, wait_until,
+    Container, Pages, ROOT, Stopped, assert_order, binary_image, build, built, docker, get,
+    stop_all_under_load, stop_under_load, wait_until,
 };
 
 // --- the page ---------------------------------------------------------------
@@ -192,6 +191,10 @@ fn the_script_of_wordpress_copies_and_becomes_php_fpm() {
     let nginx = image_under("No entrypoint", 0);
     let nginx = Container::start(&[&network], &nginx, &["--service=nginx"]);
     let pages = Pages::php(&pod, 80);
+    let (address, path, body) = pages.fast;
+    wait_until("php-fpm listens", || {
+        get(address, path).is_some_and(|answer| answer.ends_with(body))
+    });
     let stopped = stop_all_under_load(&[&nginx, &php_fpm], &pages);
     for (container, stopped) in [&nginx, &php_fpm].into_iter().zip(&stopped) {
         assert_clean(stopped, &container.printed());
