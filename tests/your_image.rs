@@ -248,7 +248,7 @@ fn as_the_init_of_s6_overlay() {
 #[test]
 fn the_services_of_s6_overlay_are_those_of_drainit() {
     let log = stop_both(&[], &image_under("s6-overlay", 1), &[], 80);
-    assert_order(&log, &["clock     started", "clock     <- SIGTERM"]);
+    assert_order(&log, &["clock     <- SIGTERM"]);
     assert_order(&log, &IN_ORDER);
 }
 
@@ -305,8 +305,8 @@ fn hardened() {
     assert!(names.contains("KILL"), "{yaml}");
     let image = image_under("No entrypoint", 0);
     for without in ["", "KILL"] {
-        let named = names.split(", ").filter(|name| *name != without);
-        let mut options: Vec<String> = named.map(|name| format!("--cap-add={name}")).collect();
+        let added = names.split(", ").filter(|name| *name != without);
+        let mut options: Vec<String> = added.map(|name| format!("--cap-add={name}")).collect();
         options.push("--cap-drop=ALL".to_owned());
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let log = stop_both(&options, &image, &[], 80);
@@ -333,4 +333,32 @@ fn apache() {
     let log = container.printed();
     assert_clean(&stopped, &log);
     assert_order(&log, &["SIGWINCH  lame duck", "<- SIGWINCH", "exit 0\n"]);
+}
+
+// --- podman -----------------------------------------------------------------
+
+/// What podman does where the processes are those of the host: all of a container
+/// get its stop signal. Here `docker stop` signals PID 1, and a shell the others,
+/// just before that.
+#[test]
+fn a_stop_signal_for_everybody_that_only_drainit_knows() {
+    let page = blocks("sh");
+    let (_, line) = page
+        .iter()
+        .find(|(_, line)| line.contains("--pid=host"))
+        .unwrap();
+    let options: Vec<&str> = line
+        .split_whitespace()
+        .skip_while(|word| *word != "--stop-signal")
+        .take_while(|word| *word != "IMAGE")
+        .collect();
+    let signal = options.get(1).unwrap().strip_prefix("SIG").unwrap();
+    let container = Container::start(&options, &image_under("No entrypoint", 0), &[]);
+    let pages = Pages::php(&container, 80);
+    let everybody = format!("kill -{signal} -1");
+    docker(&["exec", &container.name, "sh", "-c", &everybody]);
+    let stopped = stop_under_load(&container, &pages);
+    let log = container.printed();
+    assert_clean(&stopped, &log);
+    assert_order(&log, &IN_ORDER);
 }
