@@ -401,6 +401,29 @@ mod tests {
     }
 
     #[test]
+    fn each_program_is_handed_signals_on_in_its_own_way() {
+        let sent = |preset: &Preset, signal, is_lone| {
+            let sent = preset.handed_on(signal, is_lone);
+            sent.ok().map(|(signal, _)| signal)
+        };
+        for (preset, reload, reopen, stop) in [
+            (&NGINX, Some(Signal::HUP), Some(Signal::USR1), Signal::QUIT),
+            (&PHP_FPM, None, Some(Signal::USR1), Signal::QUIT),
+            (&APACHE, Some(Signal::USR1), None, Signal::WINCH),
+        ] {
+            assert_eq!(sent(preset, Signal::HUP, true), reload, "{preset:?}");
+            assert_eq!(sent(preset, Signal::USR1, true), reopen, "{preset:?}");
+            assert_eq!(sent(preset, Signal::WINCH, true), None, "{preset:?}");
+            assert_eq!(preset.stop, stop);
+        }
+        // Its successor would be nobody's, unless nginx is all that runs.
+        assert_eq!(sent(&NGINX, Signal::USR2, true), Some(Signal::USR2));
+        assert_eq!(sent(&NGINX, Signal::USR2, false), None);
+        assert_eq!(sent(&PHP_FPM, Signal::USR2, false), Some(Signal::USR2));
+        assert_eq!(sent(&APACHE, Signal::USR2, true), None);
+    }
+
+    #[test]
     fn only_angie_has_a_variable_of_its_own() {
         for (name, variables) in [
             ("angie", &["NGINX", "ANGIE"][..]),

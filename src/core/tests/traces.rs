@@ -1720,6 +1720,35 @@ fn the_rest_is_swept() {
     );
 }
 
+#[test]
+fn the_rest_is_killed_in_the_end_and_that_counts() {
+    check(
+        "
+    delay 2 grace 10
+    php-fpm fpm
+    nginx web
+    0 orphan other appears
+    0 SIGTERM
+    3 nginx exits 0
+    4 php-fpm exits 0
+    9.1 orphan other goes
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  nginx     <- SIGQUIT
+        3.0 s  nginx     exited 0
+        3.0 s  php-fpm   workers <- SIGQUIT
+        3.0 s  php-fpm   master <- SIGQUIT
+        4.0 s  php-fpm   exited 0
+        4.0 s  orphans   <- SIGTERM
+        9.0 s  orphans   <- SIGKILL, forced
+        9.1 s  drainit   exits 137
+        ",
+    );
+}
+
 /// A daemon that a script left behind drains as what it is.
 #[test]
 fn the_rest_is_swept_in_order() {
@@ -1794,6 +1823,28 @@ fn a_client_that_reads_nothing_is_not_waited_for() {
         2.0 s  nginx     <- SIGQUIT
         2.6 s  nginx     exited 0
         5.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// The runtime would end us in the middle of it.
+#[test]
+fn what_the_kernel_sends_is_waited_for_until_the_last_deadline() {
+    check(
+        "
+    delay 2 grace 10
+    nginx web
+    0 SIGTERM
+    6.9 unsent shrinks
+    7 nginx exits 0
+    7.5 unsent shrinks
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  nginx     <- SIGQUIT
+        7.0 s  nginx     exited 0
+        8.0 s  drainit   exits 0
         ",
     );
 }
@@ -1932,6 +1983,30 @@ fn a_php_fpm_that_is_never_left_alone_has_a_quarter_of_its_time() {
         22.0 s  php-fpm   master <- SIGQUIT
         23.0 s  php-fpm   exited 0
         23.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A quarter of a short time would be next to nothing.
+#[test]
+fn a_php_fpm_that_is_never_left_alone_has_a_second_at_least() {
+    check(
+        "
+        delay 1 grace 5
+        php-fpm fpm
+        0 SIGTERM
+        0.5 php-fpm busy by clients
+        3.2 php-fpm exits 0
+        ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 1.0 s
+        1.0 s  php-fpm   waits until nobody sends to it
+        3.0 s  php-fpm   clients are still connected to port 80: no time is left to wait for the end of that
+        3.0 s  php-fpm   workers <- SIGQUIT
+        3.0 s  php-fpm   master <- SIGQUIT
+        3.2 s  php-fpm   exited 0
+        3.2 s  drainit   exits 0
         ",
     );
 }
