@@ -67,7 +67,7 @@ fn last_resort(mains: &[(Pid, Signal)], patience: Duration, say: impl FnOnce()) 
 mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Child, Command, Output, Stdio};
 
     use super::*;
 
@@ -89,17 +89,39 @@ mod tests {
         (child, pid)
     }
 
-    /// In a process of its own, and one test: the last resort reaps whatever child
-    /// there is, other tests' too.
+    /// Has a test run in a process of its own; returns what that printed. `None` if
+    /// we are that process.
+    fn alone(test: &str) -> Option<Output> {
+        const ALONE: &str = "DRAINIT_TEST_ALONE";
+        if std::env::var_os(ALONE).is_some() {
+            return None;
+        }
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone.args(["--exact", &format!("{module}::{test}")]);
+        Some(alone.env(ALONE, "1").output().unwrap())
+    }
+
+    /// Alone, as the hook is everybody's.
+    #[test]
+    fn a_panic_asks_the_services_and_ends_with_101() {
+        if let Some(output) = alone("a_panic_asks_the_services_and_ends_with_101") {
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(101), "{said}");
+            assert!(!said.contains("test result"), "it went on: {said}");
+            return;
+        }
+        let (child, pid) = child("exit 7");
+        remember_main(pid, Signal::TERM);
+        end_in_hook(Duration::from_secs(20));
+        panic!("on purpose, with {child:?}");
+    }
+
+    /// Alone, and one test: the last resort reaps whatever child there is, other
+    /// tests' too.
     #[test]
     fn the_last_resort_asks_and_then_kills() {
-        const ALONE: &str = "DRAINIT_TEST_ALONE";
-        if std::env::var_os(ALONE).is_none() {
-            let (_, module) = module_path!().split_once("::").unwrap();
-            let name = format!("{module}::the_last_resort_asks_and_then_kills");
-            let mut alone = Command::new(std::env::current_exe().unwrap());
-            alone.args(["--exact", &name]).env(ALONE, "1");
-            let output = alone.output().unwrap();
+        if let Some(output) = alone("the_last_resort_asks_and_then_kills") {
             let said = String::from_utf8(output.stdout).unwrap();
             assert!(said.contains("1 passed"), "{said}");
             return;
