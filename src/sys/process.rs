@@ -552,14 +552,16 @@ mod tests {
         (spawned.pid, text)
     }
 
-    /// The fields of `/proc/PID/stat` from the state on: state, parent, group, session.
+    /// A program's own id, and those of its group and of its session, which is 0 where
+    /// the session's leader is outside of our PID namespace.
     #[track_caller]
-    fn group_and_session(terminal: Terminal) -> (Pid, Pid, Pid) {
+    fn group_and_session(terminal: Terminal) -> [i32; 3] {
         let (pid, stat) = written("/bin/cp", &["cp", "/proc/self/stat"], terminal, &plain());
+        // From the state on: state, parent, group, session.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = fields.split(' ').collect();
-        let id = |index: usize| Pid::new(fields[index].parse().unwrap()).unwrap();
-        (pid, id(2), id(3))
+        let id = |index: usize| fields[index].parse().unwrap();
+        [pid.raw(), id(2), id(3)]
     }
 
     #[test]
@@ -713,10 +715,10 @@ mod tests {
 
     #[test]
     fn a_program_leads_its_group_and_if_it_is_to_its_session() {
-        let ours = Pid::new(unistd::getsid(None).unwrap().as_raw());
-        let (pid, group, session) = group_and_session(Terminal::OwnGroup);
-        assert_eq!((group, Some(session)), (pid, ours));
-        let (pid, group, session) = group_and_session(Terminal::OwnSession);
+        let ours = unistd::getsid(None).unwrap().as_raw();
+        let [pid, group, session] = group_and_session(Terminal::OwnGroup);
+        assert_eq!((group, session), (pid, ours));
+        let [pid, group, session] = group_and_session(Terminal::OwnSession);
         assert_eq!((group, session), (pid, pid));
     }
 
