@@ -8,6 +8,7 @@ pub mod path;
 pub mod pidfd;
 pub mod proc;
 pub mod process;
+pub mod snmp;
 pub mod sock_diag;
 pub mod sockets;
 pub mod stderr;
