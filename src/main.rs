@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use drainit::config::cli::{self, Stop, Subcommand};
-use drainit::config::value::Error;
+use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
+use drainit::control::client::{self, Outcome};
 use drainit::preset::nginx_snippet;
 use drainit::report::logger;
 use drainit::status::Failure;
@@ -36,11 +37,19 @@ fn main() -> ExitCode {
         find: &path::find,
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
     };
-    if let Some(Subcommand::NginxSnippet) = cli.subcommand {
-        return match config::marker(cli.marker, &host) {
-            Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
-            Err(error) => fail(error.failure, &error.message),
-        };
+    match cli.subcommand {
+        Some(Subcommand::NginxSnippet) => {
+            return match config::marker(cli.marker, &host) {
+                Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
+                Err(Error { failure, message }) => fail(failure, &message),
+            };
+        }
+        Some(Subcommand::Ready { wait }) => {
+            // Nobody but PID 1 has to be without their default actions.
+            let _ = wakes.inherited.restore();
+            return ready(wait.as_deref());
+        }
+        None => {}
     }
     let config = match Config::resolve(cli, &host) {
         Ok(config) => config,
@@ -48,6 +57,26 @@ fn main() -> ExitCode {
     };
     logger::init(config.log_format, config.log_level, start);
     Supervisor::new(config, wakes, start).run().into()
+}
+
+/// Says whether all serve.
+fn ready(wait: Option<&str>) -> ExitCode {
+    let outcome = match wait.map(value::duration) {
+        None => client::is_ready(),
+        Some(Ok(at_most)) => client::wait_until_ready(at_most),
+        Some(Err(what)) => return fail(Failure::Usage, &format!("--wait: {what}")),
+    };
+    let word = match &outcome {
+        Outcome::Answered(answer) => answer.word(),
+        Outcome::Unanswered(error) => {
+            let _ = writeln!(std::io::stderr(), "drainit: nobody answers: {error}");
+            "unanswered"
+        }
+    };
+    match print(&format!("{word}\n")) {
+        printed if outcome.is_ready() => printed,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn print(text: &str) -> ExitCode {
