@@ -8,6 +8,7 @@ use drainit::config::cli::{self, Stop, Subcommand};
 use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
 use drainit::control::client::{self, Outcome};
+use drainit::control::protocol::Answer;
 use drainit::preset::nginx_snippet;
 use drainit::report::logger;
 use drainit::status::Failure;
@@ -66,13 +67,17 @@ fn ready(wait: Option<&str>) -> ExitCode {
         Some(Ok(at_most)) => client::wait_until_ready(at_most),
         Some(Err(what)) => return fail(Failure::Usage, &format!("--wait: {what}")),
     };
-    let word = match &outcome {
-        Outcome::Answered(answer) => answer.word(),
-        Outcome::Unanswered(error) => {
-            let _ = writeln!(std::io::stderr(), "drainit: nobody answers: {error}");
-            "unanswered"
-        }
+    let (word, why) = match &outcome {
+        Outcome::Answered(Answer::NotHeard) => (
+            Answer::NotHeard.word(),
+            "drainit answers its own user and root",
+        ),
+        Outcome::Answered(answer) => (answer.word(), ""),
+        Outcome::Unanswered(why) => ("unanswered", why.as_str()),
     };
+    if !why.is_empty() {
+        let _ = writeln!(std::io::stderr(), "drainit: {why}");
+    }
     match print(&format!("{word}\n")) {
         printed if outcome.is_ready() => printed,
         _ => ExitCode::FAILURE,

@@ -1,6 +1,6 @@
 //! The side that asks: `drainit ready`.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ pub enum Outcome {
     /// It was answered.
     Answered(Answer),
     /// Why it was not.
-    Unanswered(io::Error),
+    Unanswered(String),
 }
 
 impl Outcome {
@@ -62,14 +62,16 @@ fn ask(request: Request) -> Outcome {
     let asked = super::socket_name()
         .and_then(|name| datagram::ask(&name, &request.encode(), &mut buffer, ANSWERED_WITHIN));
     match asked {
-        // Another container of the pod has taken the name.
         Ok(received) if received.sender.and_then(|it| it.pid).is_none() => {
-            Outcome::Unanswered(ErrorKind::PermissionDenied.into())
+            Outcome::Unanswered("who answers is not in our PID namespace".to_owned())
         }
         Ok(received) => {
             let answer = buffer.get(..received.length).unwrap_or_default();
             Outcome::Answered(Answer::decode(answer))
         }
-        Err(error) => Outcome::Unanswered(error),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Outcome::Unanswered(
+            "no drainit runs in this container, or it has --control none".to_owned(),
+        ),
+        Err(error) => Outcome::Unanswered(error.to_string()),
     }
 }
