@@ -324,11 +324,12 @@ impl Machine {
     fn record(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::StopRequested(_) if self.stop.is_none() => {
-                // Nobody sends to a container that was never up.
-                let up = self
-                    .services
-                    .iter()
-                    .all(|service| service.main != Main::Absent);
+                // Nobody sends to a container that was never up; but a queue worker
+                // that isn't started yet is nothing that they would wait for.
+                let is_missing = |(id, service): (ServiceId, &Service)| {
+                    service.main == Main::Absent && self.is_to_listen(id)
+                };
+                let up = !self.services.each().any(is_missing);
                 let delay = if up {
                     self.rules.plan.delay
                 } else {
