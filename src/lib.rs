@@ -25,6 +25,7 @@
 //! | [`preset`] | what is known about each program; the only place that names one |
 //! | [`core`] | the rules: facts in, orders out, no input or output. Each rule about stopping has a trace in `core/tests/traces.rs`; all states are searched in `core/tests/explore.rs` |
 //! | [`report`] | what happened, our exit code from it, every sentence that is said |
+//! | [`control`] | what other processes of the container may ask, and the answers |
 //! | [`config`] | what was typed and the environment, as a plan and what to execute |
 //! | [`supervisor`] | the shell around the core: one thread, one sleep, one deadline. `members` maps services to processes, `look` asks the kernel, `act` signals; none decides anything |
 //!
@@ -81,6 +82,7 @@
 //! of a start, as it copies its registry each time; a signalfd needs none.
 
 pub mod config;
+pub mod control;
 pub mod core;
 mod json;
 pub mod preset;

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use drainit::config::cli::{self, Stop, Subcommand};
-use drainit::config::value::Error;
+use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
+use drainit::control::client::{self, Outcome};
+use drainit::control::protocol::Answer;
 use drainit::preset::nginx_snippet;
 use drainit::report::logger;
 use drainit::status::Failure;
@@ -36,11 +38,19 @@ fn main() -> ExitCode {
         find: &path::find,
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
     };
-    if let Some(Subcommand::NginxSnippet) = cli.subcommand {
-        return match config::marker(cli.marker, &host) {
-            Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
-            Err(error) => fail(error.failure, &error.message),
-        };
+    match cli.subcommand {
+        Some(Subcommand::NginxSnippet) => {
+            return match config::marker(cli.marker, &host) {
+                Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
+                Err(Error { failure, message }) => fail(failure, &message),
+            };
+        }
+        Some(Subcommand::Ready { wait }) => {
+            // Nobody but PID 1 has to be without their default actions.
+            let _ = wakes.inherited.restore();
+            return ready(wait.as_deref());
+        }
+        None => {}
     }
     let config = match Config::resolve(cli, &host) {
         Ok(config) => config,
@@ -48,6 +58,30 @@ fn main() -> ExitCode {
     };
     logger::init(config.log_format, config.log_level, start);
     Supervisor::new(config, wakes, start).run().into()
+}
+
+/// Says whether all serve.
+fn ready(wait: Option<&str>) -> ExitCode {
+    let outcome = match wait.map(value::duration) {
+        None => client::is_ready(),
+        Some(Ok(at_most)) => client::wait_until_ready(at_most),
+        Some(Err(what)) => return fail(Failure::Usage, &format!("--wait: {what}")),
+    };
+    let (word, why) = match &outcome {
+        Outcome::Answered(Answer::NotHeard) => (
+            Answer::NotHeard.word(),
+            "drainit answers its own user and root",
+        ),
+        Outcome::Answered(answer) => (answer.word(), ""),
+        Outcome::Unanswered(why) => ("unanswered", why.as_str()),
+    };
+    if !why.is_empty() {
+        let _ = writeln!(std::io::stderr(), "drainit: {why}");
+    }
+    match print(&format!("{word}\n")) {
+        printed if outcome.is_ready() => printed,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn print(text: &str) -> ExitCode {

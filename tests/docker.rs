@@ -525,3 +525,57 @@ fn a_php_fpm_waits_for_the_listener_that_it_was_told_of() {
         ],
     );
 }
+
+// --- drainit ready -------------------------------------------------------------
+
+/// A service that never listens, though it bears a preset's name: it waits until
+/// drainit is ready, and there is nothing else in that image.
+const NEVER_READY: &str = "php-fpm=/drainit ready --wait 1h";
+
+/// What that drainit says, and whether the exit code is 0.
+fn ready(container: &Container, drainit: &str) -> (String, bool) {
+    let output = command("docker", &["exec", &container.name, drainit, "ready"])
+        .output()
+        .unwrap();
+    (
+        String::from_utf8(output.stdout).unwrap(),
+        output.status.success(),
+    )
+}
+
+#[test]
+fn it_says_whether_it_is_ready_in_any_container() {
+    let starting = ("starting\n".to_owned(), false);
+    for options in [
+        &["--read-only"][..],
+        &[
+            "--read-only",
+            "--user=12345:12345",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+        ],
+        &["--network=host"],
+        &["--network=none", "--pid=host"],
+    ] {
+        let words = ["--service", NEVER_READY];
+        let container = Container::start(options, &binary_image(), &words);
+        container.log().wait_for("php-fpm   started");
+        assert_eq!(ready(&container, "/drainit"), starting, "{options:?}");
+        docker(&["rm", "--force", &container.name]);
+    }
+}
+
+/// They share the network and the process ids.
+#[test]
+fn each_container_of_a_pod_has_its_own_drainit_asked() {
+    let first = Container::start(&[], &stage("pod"), &["--", "sleep", "600"]);
+    first.log().wait_for("started");
+    let of_first = format!("container:{}", first.name);
+    let shared = ["--network", &of_first, "--pid", &of_first];
+    let second = Container::start(&shared, &stage("pod"), &["--service", "php-fpm=sleep 600"]);
+    second.log().wait_for("php-fpm   started");
+    for _ in 0..2 {
+        assert_eq!(ready(&first, "drainit"), ("ready\n".to_owned(), true));
+        assert_eq!(ready(&second, "drainit"), ("starting\n".to_owned(), false));
+    }
+}

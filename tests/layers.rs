@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 8] = [
     &["status"],
     &["sys", "preset"],
     &["core"],
-    &["report"],
+    &["report", "control"],
     &["config"],
     &["supervisor"],
     &["main", "lib"],

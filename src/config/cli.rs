@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
     name = "drainit",
     version,
     about = "A tiny PID 1 for containers that stops nginx and php-fpm without dropping a request",
-    override_usage = "drainit [OPTIONS] [--] [COMMAND [ARG…]]\n       drainit nginx-snippet",
+    override_usage = "drainit [OPTIONS] [--] [COMMAND [ARG…]]\n       drainit ready [--wait DURATION]\n       drainit nginx-snippet",
     disable_help_subcommand = true,
     after_help = "Without a COMMAND or --service: php-fpm and nginx, whichever are installed.\n\
         \n\
@@ -74,6 +74,10 @@ pub struct Cli {
     #[arg(long, value_name = "PATH|none", global = true)]
     pub marker: Option<String>,
 
+    /// none: answer no `drainit ready`
+    #[arg(long, value_name = "none")]
+    pub control: Option<String>,
+
     /// text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -92,8 +96,17 @@ pub struct Cli {
 }
 
 /// What to do instead of running services.
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+#[derive(Debug, Clone, clap::Subcommand)]
 pub enum Subcommand {
+    /// Ask the drainit of this container whether all its services serve, for a health
+    /// check: exit code 0 if they do; 1, and one word, while they start, from the stop
+    /// signal on, and when nobody answers
+    Ready {
+        /// Wait until they do, at most for so long; such a question is no health check
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+    },
+
     /// Print the lines for nginx's configuration that close idle connections
     /// while we drain
     NginxSnippet,

@@ -47,6 +47,8 @@ pub struct Config {
     pub rewrites: Vec<Rewrite>,
     /// The drain marker.
     pub marker: Marker,
+    /// Whether `drainit ready` may ask.
+    pub control: bool,
     /// How to write the log.
     pub log_format: LogFormat,
     /// How much to write.
@@ -136,6 +138,7 @@ impl Config {
             platform,
             rewrites,
             marker: marker(cli.marker, host)?,
+            control: control(cli.control, host)?,
             log_format: log_format
                 .map_or(Ok(LogFormat::Text), |given| given.parse(value::format))?,
             log_level: log_level
@@ -231,6 +234,13 @@ pub fn marker(flag: Option<String>, host: &Host) -> Result<Marker, Error> {
     match host.option("--marker", flag, "DRAINIT_MARKER")? {
         Some(given) => given.parse(value::marker_place),
         None => Ok(Marker::Default),
+    }
+}
+
+fn control(flag: Option<String>, host: &Host) -> Result<bool, Error> {
+    match host.option("--control", flag, "DRAINIT_CONTROL")? {
+        Some(given) => given.parse(value::no_control).map(|()| false),
+        None => Ok(true),
     }
 }
 

@@ -67,7 +67,7 @@ impl Given {
 }
 
 /// As people write them: `5s`, `500ms`, `1m30s`, or bare seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     bare_seconds(text)
         .or_else(|| humantime::parse_duration(text).ok())
@@ -123,6 +123,13 @@ pub(super) fn marker_place(text: &str) -> Result<Marker, String> {
         "none" => Ok(Marker::None),
         path if path.starts_with('/') => Ok(Marker::At(PathBuf::from(path))),
         _ => Err(format!("'{text}' is neither an absolute path nor none")),
+    }
+}
+
+pub(super) fn no_control(text: &str) -> Result<(), String> {
+    match text {
+        "none" => Ok(()),
+        _ => Err(format!("'{text}' is not none")),
     }
 }
 

@@ -187,6 +187,8 @@ pub enum Event {
     Remains(Scope, Remains),
     /// How far the kernel has come ([`Condition::Flushed`]).
     Unsent(Unsent),
+    /// A health check asked how the container is.
+    HealthAsked,
     /// Time has passed.
     Tick,
 }
@@ -264,6 +266,19 @@ pub enum Notice {
     AwaitsQuiet(ServiceId),
     /// There is no more time for that.
     AwaitsQuietNoLonger(ServiceId),
+}
+
+/// How the container is, for those that send to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Not all services are ready.
+    Starting,
+    /// All serve.
+    Ready,
+    /// The runtime has asked us to stop.
+    Draining,
+    /// It stops for another reason.
+    Stopping,
 }
 
 /// A fact to look for.

@@ -31,8 +31,8 @@ use std::time::Duration;
 
 use super::drain::{Drain, Step};
 use super::event::{
-    Action, Condition, Event, Force, Listens, Notice, Order, Remains, Scope, Sight, Timestamp,
-    Unsent,
+    Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
+    Timestamp, Unsent,
 };
 use super::plan::{ByService, Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting};
@@ -157,6 +157,17 @@ impl Machine {
     /// When stopping began.
     pub fn stopping_since(&self) -> Option<Timestamp> {
         self.stop.map(|stop| stop.since)
+    }
+
+    /// How the container is, for those that send to it.
+    pub fn health(&self) -> Health {
+        let is_serving = |service: &Service| service.stage == Stage::Serving;
+        match self.stop {
+            Some(stop) if stop.is_requested => Health::Draining,
+            Some(_) => Health::Stopping,
+            None if self.services.iter().all(is_serving) => Health::Ready,
+            None => Health::Starting,
+        }
     }
 
     /// Whether the exit was ordered.
@@ -313,11 +324,12 @@ impl Machine {
     fn record(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::StopRequested(_) if self.stop.is_none() => {
-                // Nobody sends to a container that was never up.
-                let up = self
-                    .services
-                    .iter()
-                    .all(|service| service.main != Main::Absent);
+                // Nobody sends to a container that was never up; but a queue worker
+                // that isn't started yet is nothing that they would wait for.
+                let is_missing = |(id, service): (ServiceId, &Service)| {
+                    service.main == Main::Absent && self.is_to_listen(id)
+                };
+                let up = !self.services.each().any(is_missing);
                 let delay = if up {
                     self.rules.plan.delay
                 } else {
@@ -333,7 +345,7 @@ impl Machine {
                 }
                 actions.push(Notice::StopBegins.into());
             }
-            Event::StopRequested(_) | Event::Tick => {}
+            Event::StopRequested(_) | Event::HealthAsked | Event::Tick => {}
             Event::Interrupted => self.record_interrupt(now, actions),
             Event::ReloadRequested => self.tell(actions, Order::Reload),
             Event::ReopenRequested => self.tell(actions, Order::Reopen),

@@ -193,6 +193,7 @@ impl Record {
             | Event::Silent(_)
             | Event::Remains(..)
             | Event::Unsent(_)
+            | Event::HealthAsked
             | Event::Tick => None,
         }
     }

@@ -183,6 +183,12 @@ impl Supervisor {
         Some(Event::Seen(id, Sight { listens, runs }))
     }
 
+    /// Whether a service has been seen to listen, or can't be looked into.
+    pub(super) fn is_seen_listening(&mut self, id: ServiceId) -> bool {
+        let was_seen = self.seen(id).is_some_and(|seen| !seen.listeners.is_empty());
+        was_seen || self.listens(id) != Listens::No
+    }
+
     pub(super) fn warn_unseen(&mut self, id: ServiceId) {
         let who = self.name(id);
         if let Some(main) = self.mains.get_mut(id) {

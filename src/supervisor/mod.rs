@@ -12,15 +12,18 @@
 //! and the core goes on by its deadlines.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use crate::config::Config;
 use crate::config::value::Marker;
-use crate::core::event::{Action, Condition, Event, Notice, Scope, Timestamp};
+use crate::control::protocol::{Answer, Request};
+use crate::control::server::{Asked, Server};
+use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
 use crate::preset::Preset;
@@ -31,7 +34,7 @@ use crate::report::text::Line;
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::proc::{Glance, Process};
 use crate::sys::process::{self, ExecPipe, Pid, Reaped, WindowSize};
-use crate::sys::wakes::{Descriptors, Wakes};
+use crate::sys::wakes::{Descriptors, Wakes, Woken};
 
 use act::Told;
 use look::{LOOK_FIRST, Seen};
@@ -53,6 +56,8 @@ pub struct Supervisor {
     start: Instant,
     own_pid: Pid,
     wakes: Wakes,
+    /// Where `drainit ready` asks; `None` where it can't, or isn't to.
+    control: Option<Server>,
     marker: DrainMarker,
     mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
@@ -118,6 +123,7 @@ impl Supervisor {
             start,
             own_pid: Pid::own(),
             wakes,
+            control: None,
             marker: DrainMarker::new(config.marker.path()),
             mains: config.services.iter().map(|_| Main::default()).collect(),
             here_before: Vec::new(),
@@ -138,6 +144,7 @@ impl Supervisor {
     /// Runs the services until all is over; returns the exit code.
     pub fn run(mut self) -> u8 {
         self.introduce();
+        self.open_control();
         self.marker.clear(self.is_marker_wanted());
         panic::end_in_hook(self.config.plan.last_term_at());
         // Whoever became us by exec may have left some that have ended.
@@ -145,7 +152,7 @@ impl Supervisor {
         self.say_what_runs_already();
         self.tell(Event::Tick);
         while !self.machine.is_over() {
-            let signals = self.wait();
+            let Woken { signals, is_asked } = self.wait();
             self.table = None;
             // What was executed before a signal came may have asked for it.
             self.look_at_execs();
@@ -160,6 +167,9 @@ impl Supervisor {
                 self.reap();
             }
             self.look();
+            if is_asked {
+                self.answer_requests();
+            }
             if self.machine.deadline().is_some_and(|at| at <= self.now()) {
                 self.tell(Event::Tick);
                 self.look();
@@ -199,6 +209,56 @@ impl Supervisor {
             if let Err(error) = process::become_subreaper() {
                 warn!(target: OURSELVES, "orphans go to PID 1, unseen by us: {error}");
             }
+        }
+    }
+
+    /// Where it can't be opened all goes on without.
+    fn open_control(&mut self) {
+        if !self.config.control {
+            return;
+        }
+        let opened = Server::open().and_then(|server| {
+            self.wakes.add_requests(&server)?;
+            Ok(server)
+        });
+        match opened {
+            Ok(server) => self.control = Some(server),
+            // The one above us, whose container this is.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && std::process::id() != 1 => {
+                debug!(target: OURSELVES, "another drainit answers `drainit ready`");
+            }
+            Err(error) => warn!(target: OURSELVES, "`drainit ready` will get no answer: {error}"),
+        }
+    }
+
+    /// Answers those who ask how the container is.
+    fn answer_requests(&mut self) {
+        let requests = self.control.as_ref().map(Server::requests);
+        let asked: Vec<Asked> = requests.into_iter().flatten().collect();
+        for asked in asked {
+            if asked.request == Request::Ready {
+                self.tell(Event::HealthAsked);
+            }
+            let answer = Answer::Health(self.health());
+            if let Some(server) = &self.control {
+                server.answer(&asked, answer);
+            }
+        }
+    }
+
+    /// The core awaits no listener of a lone command: `nginx -t` has none. But one
+    /// that is to become an nginx serves only when it listens.
+    fn health(&mut self) -> Health {
+        let health = self.machine.health();
+        let [only] = &*self.config.services else {
+            return health;
+        };
+        let is_to_listen = only.preset.is_some() || only.names_preset;
+        let id = ServiceId(0);
+        if health == Health::Ready && is_to_listen && !self.is_seen_listening(id) {
+            Health::Starting
+        } else {
+            health
         }
     }
 
@@ -300,7 +360,7 @@ impl Supervisor {
     }
 
     /// Sleeps until something may have happened; returns the signals that came.
-    fn wait(&self) -> impl Iterator<Item = Signal> + use<> {
+    fn wait(&self) -> Woken<impl Iterator<Item = Signal> + use<>> {
         let nothing_tells = |condition: Condition| match condition {
             Condition::AskedGone(scope) => self
                 .told(scope)
@@ -318,7 +378,8 @@ impl Supervisor {
         });
         let must_look =
             execs.clone().any(|wakes_us| !wakes_us) || awaited.iter().copied().any(nothing_tells);
-        let descriptors = if execs.next().is_some() || !awaited.is_empty() {
+        let is_open = self.control.is_some();
+        let descriptors = if is_open || execs.next().is_some() || !awaited.is_empty() {
             Descriptors::Awaited
         } else {
             Descriptors::NotAwaited

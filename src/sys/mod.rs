@@ -4,6 +4,7 @@
 //! signals (its `Signal` has none, so that its `waitpid` would lose a child killed
 //! by one); for a signal's disposition; and for the moment between fork and exec.
 
+pub mod datagram;
 pub mod path;
 pub mod pidfd;
 pub mod proc;

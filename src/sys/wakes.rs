@@ -1,5 +1,5 @@
-//! What wakes us: signals, and descriptors that become readable, as that of a
-//! process that isn't our child does when it ends.
+//! What wakes us: signals, requests that can be read, and descriptors that become
+//! readable, as that of a process that isn't our child does when it ends.
 
 use std::io;
 use std::mem::offset_of;
@@ -43,8 +43,9 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Sets all of it again, by async-signal-safe calls alone: between fork and exec.
-    pub(super) fn restore(&self) -> nix::Result<()> {
+    /// Sets all of it again, by async-signal-safe calls alone: also between fork and
+    /// exec.
+    pub fn restore(&self) -> nix::Result<()> {
         // SAFETY: neither is a handler; nothing of ours is called.
         unsafe {
             signal::signal(Named::SIGPIPE, self.at_sigpipe)?;
@@ -79,11 +80,25 @@ extern "C" fn remember_sigpipe() {
 /// What besides signals and the time may end a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Descriptors {
-    /// One of those that were [added](Wakes::add).
+    /// One of those that were [added](Wakes::add), or a request.
     Awaited,
     /// Nothing.
     NotAwaited,
 }
+
+/// What ended a sleep. Who else has become readable isn't told: the loop looks at
+/// all of those anyway.
+#[derive(Debug)]
+pub struct Woken<Signals> {
+    /// The signals that came, lowest first.
+    pub signals: Signals,
+    /// There is something to [read](Wakes::add_requests).
+    pub is_asked: bool,
+}
+
+/// By these epoll tells requests from all else.
+const REQUESTS: u64 = 1;
+const ALL_ELSE: u64 = 0;
 
 impl Wakes {
     /// Blocks all signals. To be called first of all: to PID 1 a signal that is
@@ -113,7 +128,7 @@ impl Wakes {
         let nonblocking = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let pending = SignalFd::with_flags(&taken, nonblocking)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&pending, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        epoll.add(&pending, EpollEvent::new(EpollFlags::EPOLLIN, ALL_ELSE))?;
         Ok(Self {
             coming: SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC)?,
             pending,
@@ -133,17 +148,24 @@ impl Wakes {
         // Edge-triggered: both stay readable, and would keep us awake. Even when they
         // are closed, as long as a child holds a copy whose exec hangs.
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        Ok(self.epoll.add(source, EpollEvent::new(once, 0))?)
+        Ok(self.epoll.add(source, EpollEvent::new(once, ALL_ELSE))?)
+    }
+
+    /// Has a socket wake us as long as anything is left to read from it.
+    pub fn add_requests(&self, source: &impl AsFd) -> io::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS);
+        Ok(self.epoll.add(source, event)?)
     }
 
     /// Sleeps until signals come, a descriptor that is awaited becomes readable, or
-    /// the time is over; takes the signals, lowest first. What we raised ourselves
-    /// isn't among them: SIGPIPE and SIGXFSZ when we write.
+    /// the time is over; takes the signals. What we raised ourselves isn't among
+    /// them: SIGPIPE and SIGXFSZ when we write.
     pub fn wait(
         &self,
         timeout: Option<Duration>,
         descriptors: Descriptors,
-    ) -> impl Iterator<Item = Signal> + use<> {
+    ) -> Woken<impl Iterator<Item = Signal> + use<>> {
+        let mut is_asked = false;
         let signals = if timeout.is_none() && descriptors == Descriptors::NotAwaited {
             // In one call, where the other way takes two.
             &self.coming
@@ -153,8 +175,11 @@ impl Wakes {
                 let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
                 milliseconds.try_into().unwrap_or(EpollTimeout::MAX)
             });
-            // Whatever it says: the loop looks at everything anyway.
-            let _ = self.epoll.wait(&mut [EpollEvent::empty(); 16], timeout);
+            let mut events = [EpollEvent::empty(); 16];
+            // Whatever else it says: the loop looks at everything anyway.
+            let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+            let events = events.iter().take(count);
+            is_asked = events.map(EpollEvent::data).any(|data| data == REQUESTS);
             // What was pending may have gone: SIGCONT does when SIGTSTP comes.
             &self.pending
         };
@@ -172,7 +197,10 @@ impl Wakes {
             }
             Signal::from_number(number.try_into().ok()?)
         });
-        signals.into_iter().flatten()
+        Woken {
+            signals: signals.into_iter().flatten(),
+            is_asked,
+        }
     }
 }
 
@@ -228,7 +256,7 @@ mod tests {
 
     /// The signals that came, but for what the children of other tests cause.
     fn taken(wakes: &Wakes, timeout: Option<Duration>, descriptors: Descriptors) -> Vec<String> {
-        let signals = wakes.wait(timeout, descriptors);
+        let signals = wakes.wait(timeout, descriptors).signals;
         let others = signals.filter(|signal| *signal != Signal::CHLD);
         others.map(|signal| signal.to_string()).collect()
     }
@@ -269,12 +297,30 @@ mod tests {
             // Anew as long as it may have been the child of another test.
             while {
                 unistd::write(&writer, b"x").unwrap();
-                wakes.wait(None, Descriptors::Awaited).count() > 0
+                wakes.wait(None, Descriptors::Awaited).signals.count() > 0
             } {}
             have_sent(&[libc::SIGTERM]);
             taken(&wakes, None, Descriptors::Awaited)
         });
         assert_eq!(signals, ["SIGTERM"]);
+    }
+
+    #[test]
+    fn a_request_is_told_apart_until_it_has_been_read() {
+        with_wakes(|wakes| {
+            let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+            wakes.add_requests(&reader).unwrap();
+            let is_asked = || {
+                wakes
+                    .wait(Some(Duration::ZERO), Descriptors::Awaited)
+                    .is_asked
+            };
+            assert!(!is_asked());
+            unistd::write(&writer, b"x").unwrap();
+            assert!(is_asked() && is_asked());
+            unistd::read(&reader, &mut [0]).unwrap();
+            assert!(!is_asked());
+        });
     }
 
     #[test]

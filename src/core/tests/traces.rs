@@ -1318,6 +1318,33 @@ fn a_stop_before_all_are_up_has_no_delay() {
     );
 }
 
+/// What isn't started yet and doesn't listen is nobody's reason to send nothing.
+#[test]
+fn a_stop_before_a_queue_worker_is_up_has_its_delay() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx unseen
+    queue worker
+    0.5 SIGTERM
+    6 nginx exits 0
+    6.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        5.5 s  nginx     exited 0
+        5.5 s  php-fpm   workers <- SIGQUIT
+        5.5 s  php-fpm   master <- SIGQUIT
+        5.6 s  php-fpm   exited 0
+        5.6 s  drainit   exits 0
+        ",
+    );
+}
+
 #[test]
 fn what_can_not_be_executed_stops_all() {
     check(

@@ -1,0 +1,330 @@
+//! `drainit ready`, and whoever else asks, in namespaces of their own, as in a
+//! container; which needs root.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod common;
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use common::{
+    DRAINIT, PATIENCE, Running, Scratch, children, drainit_by, puppet_line, puppet_program,
+    service, wait_until,
+};
+use libc::{SIGINT, SIGTERM, SIGUSR2};
+
+const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+
+/// Starts drainit as PID 1 of a container, and waits for that line.
+#[track_caller]
+fn start(arguments: &[&str], line: &str) -> Running {
+    let mut running = Running::start(&mut drainit_by(&UNSHARE, arguments));
+    running.wait_for_line(line);
+    // unshare's child.
+    running.pid = children(running.pid)[0];
+    running
+}
+
+/// A command in that container.
+fn inside(running: &Running, words: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .args([
+            "--target",
+            &running.pid.to_string(),
+            "--mount",
+            "--pid",
+            "--",
+        ])
+        .args(words)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// What a command in that container prints, and its exit code.
+#[track_caller]
+fn printed(running: &Running, words: &[&str]) -> (String, i32) {
+    let output = inside(running, words).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.code().unwrap())
+}
+
+#[track_caller]
+fn assert_ready(running: &Running, word: &str, code: i32) {
+    let expected = (format!("{word}\n"), code);
+    assert_eq!(printed(running, &[DRAINIT, "ready"]), expected);
+}
+
+/// A named pipe: who opens it to read waits for [`open_gate`].
+fn gate(scratch: &Scratch) -> PathBuf {
+    let gate = scratch.path("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    gate
+}
+
+fn open_gate(gate: &PathBuf) {
+    fs::write(gate, "").unwrap();
+}
+
+#[test]
+fn it_follows_the_services_from_their_start_to_their_end() {
+    let scratch = Scratch::new();
+    let gate = gate(&scratch);
+    // Its name says that it has to listen.
+    let puppet = puppet_line("php-fpm TERM=0 listen");
+    let php_fpm = format!("php-fpm=sh -c '< {}; exec {puppet}'", gate.display());
+    let queue = service("queue TERM=0");
+    let arguments = ["--delay", "6", "--service", &php_fpm, "--service", &queue];
+    let mut running = start(&arguments, "php-fpm   started");
+    assert_ready(&running, "starting", 1);
+    let waiting = inside(&running, &[DRAINIT, "ready", "--wait", "1m"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    open_gate(&gate);
+    let waited = waiting.wait_with_output().unwrap();
+    assert_eq!(
+        (waited.status.code(), &*waited.stdout),
+        (Some(0), &b"ready\n"[..])
+    );
+    assert_ready(&running, "ready", 0);
+    running.signal(SIGTERM);
+    running.wait_for_line("lame duck");
+    assert_ready(&running, "draining", 1);
+    // Who waits for a start waits no more.
+    let waited = printed(&running, &[DRAINIT, "ready", "--wait", "1h"]);
+    assert_eq!(waited, ("draining\n".to_owned(), 1));
+    running.signal(SIGINT);
+    assert_eq!(running.wait_exit(), 0);
+}
+
+#[test]
+fn a_stop_that_no_runtime_asked_for_is_told_apart() {
+    let (a, b) = (service("a USR2=3"), service("b"));
+    let mut running = start(&["--service", &a, "--service", &b], "b ready");
+    let a = children(running.pid)[0];
+    common::kill(a, SIGUSR2);
+    running.wait_for_line("b got SIGTERM");
+    assert_ready(&running, "stopping", 1);
+}
+
+/// The core waits for no listener of a lone command.
+#[test]
+fn a_command_that_is_to_become_an_nginx_is_ready_when_it_listens() {
+    let scratch = Scratch::new();
+    let gate = gate(&scratch);
+    let nginx = puppet_program(&scratch, "nginx");
+    let script = format!(
+        "< {}; exec {} web TERM=0 listen",
+        gate.display(),
+        nginx.display()
+    );
+    let running = start(&["--", "sh", "-c", &script], "sh        started");
+    assert_ready(&running, "starting", 1);
+    open_gate(&gate);
+    let (waited, _) = printed(&running, &[DRAINIT, "ready", "--wait", "1m"]);
+    assert_eq!(waited, "ready\n");
+}
+
+#[test]
+fn any_other_command_is_ready_once_it_was_started() {
+    let running = start(&["--", "sleep", "1000"], "started");
+    assert_ready(&running, "ready", 0);
+}
+
+#[test]
+fn nobody_answers_where_there_is_no_drainit_or_it_is_not_to() {
+    let none = start(&["--control", "none", "--", "sleep", "1000"], "started");
+    assert_ready(&none, "unanswered", 1);
+    let waited = printed(&none, &[DRAINIT, "ready", "--wait", "10ms"]);
+    assert_eq!(waited, ("unanswered\n".to_owned(), 1));
+    let output = Command::new("unshare")
+        .args(["--mount", DRAINIT, "ready"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no drainit runs in this container"), "{said}");
+}
+
+#[test]
+fn a_drainit_below_a_drainit_leaves_the_answers_to_it() {
+    let below = format!("{DRAINIT} --log-level=debug --service 'b=sleep 1000'");
+    let script = format!("below=sh -c {:?}", format!("{below}; exit"));
+    let mut running = start(&["--service", &script], "another drainit answers");
+    running.wait_for_line("b         started");
+    assert_ready(&running, "ready", 0);
+    assert_eq!(running.count("warning"), 0, "{}", running.log());
+}
+
+// --- who may not ask, and who asks what isn't known --------------------------
+
+/// The name of its socket, which is one of our network namespace, too.
+fn socket(running: &Running) -> SocketAddr {
+    let namespace = fs::metadata(format!("/proc/{}/ns/mnt", running.pid)).unwrap();
+    SocketAddr::from_abstract_name(format!("drainit.{}", namespace.ino())).unwrap()
+}
+
+/// As another container of a pod has it, which shares the network alone.
+#[test]
+fn who_is_of_another_container_is_refused() {
+    let running = start(&["--", "sleep", "1000"], "started");
+    let name = format!("drainit test {}", running.pid);
+    let client = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+        .send_to_addr(b"\x01ready", &socket(&running))
+        .unwrap();
+    let mut answer = [0; 100];
+    let length = client.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"\x01refused");
+}
+
+#[test]
+fn another_user_is_refused_and_its_own_and_root_are_not() {
+    let running = start(&["--", "sleep", "1000"], "started");
+    let by = |user| {
+        printed(
+            &running,
+            &[
+                "setpriv",
+                "--reuid",
+                user,
+                "--clear-groups",
+                DRAINIT,
+                "ready",
+            ],
+        )
+    };
+    assert_eq!(by("33"), ("refused\n".to_owned(), 1));
+    assert_eq!(by("0"), ("ready\n".to_owned(), 0));
+    let starter = [
+        &UNSHARE[..],
+        &["setpriv", "--reuid", "33", "--clear-groups"],
+    ]
+    .concat();
+    let mut running = Running::start(&mut drainit_by(&starter, ["--", "sleep", "1000"]));
+    running.wait_for_line("started");
+    running.pid = children(running.pid)[0];
+    let by = |user| {
+        printed(
+            &running,
+            &[
+                "setpriv",
+                "--reuid",
+                user,
+                "--clear-groups",
+                DRAINIT,
+                "ready",
+            ],
+        )
+    };
+    assert_eq!(by("33"), ("ready\n".to_owned(), 0));
+    assert_eq!(by("0"), ("ready\n".to_owned(), 0));
+    assert_eq!(by("34"), ("refused\n".to_owned(), 1));
+}
+
+/// In each phase: while it serves, and while it drains.
+#[test]
+fn a_hundred_at_once_are_answered_and_leave_nothing_behind() {
+    let web = service("web QUIT=0 TERM=0 listen");
+    let queue = service("queue USR2=0");
+    let arguments = ["--delay", "6", "--service", &web, "--service", &queue];
+    let mut running = start(&arguments, "queue ready");
+    running.wait_for_listening_puppet("web");
+    let descriptors = |running: &Running| {
+        let directory = format!("/proc/{}/fd", running.pid);
+        fs::read_dir(directory).unwrap().count()
+    };
+    let all = format!("for i in $(seq 100); do {DRAINIT} ready & done; wait");
+    for word in ["ready", "draining"] {
+        let before = descriptors(&running);
+        let (answers, _) = printed(&running, &["sh", "-c", &all]);
+        let right = answers.lines().filter(|line| *line == word).count();
+        assert_eq!(right, 100, "{answers}");
+        // While it drains it opens tables for a moment.
+        wait_until("all descriptors are closed", || {
+            descriptors(&running) <= before
+        });
+        if word == "ready" {
+            running.signal(SIGTERM);
+            // It has a layer that was asked, and one that wasn't.
+            running.wait_for_line("queue got SIGTERM");
+        }
+    }
+}
+
+/// Who says nothing, too much, or what isn't known, never reads, and sends without
+/// end.
+#[test]
+fn who_sends_without_end_holds_up_no_signal_and_no_end() {
+    let mut running = start(&["--service", &service("a USR1=0 TERM=0")], "a ready");
+    let to = socket(&running);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for bytes in [
+            &b""[..],
+            b"\x01",
+            b"\x01ready",
+            b"\x02status",
+            &[b'x'; 1000],
+        ] {
+            let (to, over) = (&to, &over);
+            scope.spawn(move || {
+                // By a name they could be answered to, and never read.
+                let name = format!("drainit test {} {}", bytes.len(), std::process::id());
+                let name = SocketAddr::from_abstract_name(name).unwrap();
+                let client = UnixDatagram::bind_addr(&name).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    // It has an end when drainit has.
+                    let _ = client.send_to_addr(bytes, to);
+                }
+            });
+        }
+        let flood = "use Socket; socket S, AF_UNIX, SOCK_DGRAM, 0; my $to = pack 'Sxa*', AF_UNIX, \
+                     $ARGV[0]; while (1) { send S, \"x\" x ($_++ % 99), 0, $to }";
+        let name = String::from_utf8(to.as_abstract_name().unwrap().to_vec()).unwrap();
+        let mut unnamed = inside(&running, &["perl", "-e", flood, &name])
+            .spawn()
+            .unwrap();
+        assert_ready(&running, "ready", 0);
+        running.signal(SIGTERM);
+        running.wait_for_line("a got SIGTERM");
+        assert_eq!(running.wait_exit(), 0);
+        over.store(true, Ordering::Relaxed);
+        unnamed.kill().unwrap();
+        unnamed.wait().unwrap();
+    });
+}
+
+#[test]
+fn no_question_leaves_no_memory_or_descriptor_and_no_wake_up() {
+    let running = start(&["--", "sleep", "1000"], "started");
+    let ask = format!("for i in $(seq 50); do {DRAINIT} ready; done");
+    printed(&running, &["sh", "-c", &ask]);
+    let state = |field| common::status_field(running.pid, field);
+    let memory = state("VmData");
+    for _ in 0..4 {
+        printed(&running, &["sh", "-c", &ask]);
+    }
+    assert_eq!(state("VmData"), memory);
+    running.wait_until_asleep();
+    let switches = state("voluntary_ctxt_switches");
+    // It sleeps until somebody asks again: the time is nothing to wait for.
+    wait_until("somebody else was asked", || {
+        let other = start(&["--", "sleep", "1000"], "started");
+        assert_ready(&other, "ready", 0);
+        true
+    });
+    assert_eq!(state("voluntary_ctxt_switches"), switches);
+}
