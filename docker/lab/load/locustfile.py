@@ -25,12 +25,12 @@ import gevent
 import gevent.fileobject
 from locust import User, constant, events, task
 
-RATE_EACH = 10
+RATE_EACH = float(os.environ.get("RATE_EACH", "10"))
 # Slow requests come in bursts, so that more run than pm.max_children allows,
-# and some queue: of the 40 requests between two bursts, two.
+# and some queue: at 10 a second, of the 40 requests between two bursts, two.
 BURST_EVERY = 4.0
 SLOW_PER_BURST = 2
-SLOW_TAKES = (0.5, 2.0)
+SLOW_TAKES = (0.5, 2.5)
 KEEP_ALIVE_SHARE = 0.7
 PATIENCE = 15.0
 
