@@ -7,7 +7,7 @@ use std::time::Instant;
 use drainit::config::cli::{self, Stop, Subcommand};
 use drainit::config::value::Error;
 use drainit::config::{self, Config, Host};
-use drainit::preset::nginx_snippet;
+use drainit::preset::{nginx_health, nginx_snippet};
 use drainit::report::logger;
 use drainit::status::Failure;
 use drainit::supervisor::Supervisor;
@@ -36,9 +36,10 @@ fn main() -> ExitCode {
         find: &path::find,
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
     };
-    if let Some(Subcommand::NginxSnippet) = cli.subcommand {
+    if let Some(Subcommand::NginxSnippet { health }) = cli.subcommand {
+        let snippet = if health { nginx_health } else { nginx_snippet };
         return match config::marker(cli.marker, &host) {
-            Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
+            Ok(marker) => print(&marker.path().map_or_else(String::new, snippet)),
             Err(error) => fail(error.failure, &error.message),
         };
     }

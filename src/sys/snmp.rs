@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// Counts since the network namespace was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,17 @@ impl Counters {
             datagrams: datagrams.wrapping_add(datagrams6),
         })
     }
+}
+
+/// Whether our network namespace is the one that the machine has begun with: its host's,
+/// where others are at home. The kernel shows `dev_weight` nowhere else (`net_core_table` of
+/// its `net/core/sysctl_net_core.c`), and `somaxconn` everywhere.
+pub fn is_initial_namespace() -> io::Result<bool> {
+    let core = Path::new("/proc/sys/net/core");
+    if !core.join("somaxconn").try_exists()? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    core.join("dev_weight").try_exists()
 }
 
 /// Of each protocol there is a line of names, and one of values below it.

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -31,8 +31,8 @@ pub struct Listener {
 /// Where a socket listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// On this TCP port.
-    Tcp(u16),
+    /// By TCP, at this address.
+    Tcp(SocketAddr),
     /// On this UDP port: bound, and not connected to anybody.
     Udp(u16),
     /// On a unix socket, of a file or abstract.
@@ -43,7 +43,7 @@ impl Endpoint {
     /// Its port, if it is TCP's.
     pub fn tcp_port(self) -> Option<u16> {
         match self {
-            Self::Tcp(port) => Some(port),
+            Self::Tcp(address) => Some(address.port()),
             Self::Udp(_) | Self::Unix => None,
         }
     }
@@ -67,7 +67,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
     let unix = fs::read("/proc/net/unix")?;
     let tcp = tcp.iter().map(|socket| Listener {
         inode: socket.inode,
-        endpoint: Endpoint::Tcp(socket.local.1),
+        endpoint: Endpoint::Tcp(socket.local.into()),
         user: Some(socket.user),
         queued: socket.unread,
     });
@@ -492,10 +492,10 @@ mod tests {
     #[test]
     fn the_tables_name_our_own_tcp_listener() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
+        let address = socket.local_addr().unwrap();
         let expected = |queued| Listener {
             inode: inode(&socket),
-            endpoint: Endpoint::Tcp(port),
+            endpoint: Endpoint::Tcp(address),
             user: Some(fs::metadata("/proc/self").unwrap().uid()),
             queued,
         };
