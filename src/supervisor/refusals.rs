@@ -9,7 +9,7 @@ use crate::core::event::{Scope, Timestamp};
 use crate::core::plan::ServiceId;
 use crate::report::record::Refused;
 use crate::sys::snmp::{self, Counters};
-use crate::sys::sockets::{self, Endpoint, Listener};
+use crate::sys::sockets::{self, Endpoint, EphemeralPorts, Listener};
 
 /// Where Docker itself listens, for names, in each namespace of a network that a user
 /// has made. Somebody else on another loopback address is a neighbour in the pod: of
@@ -100,6 +100,12 @@ impl Supervisor {
         }
         self.refusals.see(&sockets::listeners().ok()?, &[]);
         if !self.refusals.are_all_ours() || snmp::is_initial_namespace().ok()? {
+            return None;
+        }
+        // What is left of a neighbour that was stopped before we looked.
+        let ephemeral = EphemeralPorts::read();
+        let is_others = |port| !self.ports.contains(&port) && !ephemeral.contains(port);
+        if sockets::was_connected(is_others).ok()? {
             return None;
         }
         Some(Counters::read().ok()?.resets)

@@ -57,6 +57,10 @@ const CONNECTED: [u8; 2] = [ESTABLISHED, CLOSE_WAIT];
 /// `ESTABLISHED`, `FIN_WAIT1`, `CLOSE_WAIT`, `LAST_ACK`, `CLOSING`.
 const SENDING: [u8; 5] = [ESTABLISHED, 4, CLOSE_WAIT, 9, 11];
 
+/// States of a connection that is over, or about to be: `FIN_WAIT1`, `FIN_WAIT2`,
+/// `TIME_WAIT`, `LAST_ACK`, `CLOSING`. Whose end began it stays for a minute.
+const OVER: [u8; 5] = [4, 5, 6, 9, 11];
+
 /// In /proc/net/unix: `__SO_ACCEPTCON` of `include/uapi/linux/net.h`.
 const ACCEPTS_CONNECTIONS: &[u8] = b"00010000";
 
@@ -216,6 +220,13 @@ pub fn connected(peer: Peer, is_wanted: impl Fn(u16) -> bool) -> io::Result<Opti
         .filter(|socket| peer == Peer::Anywhere || !socket.is_inside())
         .map(|socket| socket.local.1)
         .find(|port| is_wanted(*port)))
+}
+
+/// Whether anybody is connected to one of the local ports wanted, or was a moment ago.
+pub fn was_connected(is_wanted: impl Fn(u16) -> bool) -> io::Result<bool> {
+    let states = [&CONNECTED[..], &OVER].concat();
+    let connections = inet(Protocol::Tcp, &states, Detail::Usual)?;
+    Ok(connections.iter().any(|socket| is_wanted(socket.local.1)))
 }
 
 /// The ports that the kernel takes for connections that we make, so that nobody
@@ -752,6 +763,24 @@ mod tests {
         let _connection = connect(&listener);
         let port = listener.local_addr().unwrap().port();
         assert_eq!(super::unsent(&[port]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_its_server_has_ended_is_remembered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let was = || was_connected(|its| its == port).unwrap();
+        assert!(!was());
+        let (client, server) = connect(&listener);
+        assert!(was());
+        drop((server, listener));
+        drop(client);
+        wait_until(|| {
+            connected(Peer::Anywhere, |its| its == port)
+                .unwrap()
+                .is_none()
+        });
+        assert!(was());
     }
 
     #[test]
