@@ -305,6 +305,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_reference_shows_the_health_location_as_it_is_printed() {
+        let reference = include_str!("../docs/reference.md");
+        let printed = nginx_health(Path::new("/dev/shm/drainit.draining"));
+        assert!(reference.contains(&printed), "should show:\n{printed}");
+    }
+
+    #[test]
     fn programs_are_recognised_by_whole_names() {
         for comm in ["nginx", "nginx-debug", "openresty", "angie", "tengine"] {
             assert!(

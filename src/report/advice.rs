@@ -12,7 +12,7 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// What is to be put into the image where the runtime tells nobody of a stop.
 const HEALTH_CHECK: &str =
-    "nobody who sends here was told: add HEALTHCHECK CMD [\"drainit\", \"ready\"]";
+    "no health check was told of the stop; add HEALTHCHECK CMD [\"drainit\", \"ready\"]";
 
 impl Record {
     /// What to do. `tells_nobody` if the runtime tells nobody of a stop, but for what
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Half a second before the ports had been closed for two.
+    /// When the ports have been closed for one and a half seconds.
     fn advice_on(record: &Record, tells_nobody: bool) -> Vec<String> {
         let grace_period = Duration::from_secs(30);
         record
@@ -209,9 +209,9 @@ mod tests {
     fn where_nobody_is_told_a_health_check_is_what_is_missing() {
         let mut record = stopped();
         record.refused = Some(refused(17));
-        let untold = "17 connections were refused after nginx had stopped listening: nobody who \
-                      sends here was told: add HEALTHCHECK CMD [\"drainit\", \"ready\"], or set \
-                      DRAINIT_DELAY to 8s or more, and the grace period to match";
+        let untold = "17 connections were refused after nginx had stopped listening: no health \
+                      check was told of the stop; add HEALTHCHECK CMD [\"drainit\", \"ready\"], or \
+                      set DRAINIT_DELAY to 8s or more, and the grace period to match";
         assert_eq!(advice_on(&record, true), [untold]);
         record.told = Some(at(10_800));
         assert!(
@@ -234,8 +234,8 @@ mod tests {
         assert_eq!(
             advice_on(&record, true),
             [
-                "requests came until the delay of 5.0 s was over: nobody who sends here was told: \
-                 add HEALTHCHECK CMD [\"drainit\", \"ready\"], or set a longer DRAINIT_DELAY"
+                "requests came until the delay of 5.0 s was over: no health check was told of the \
+                 stop; add HEALTHCHECK CMD [\"drainit\", \"ready\"], or set a longer DRAINIT_DELAY"
             ]
         );
         record.busy_until = Some(at(14_000));
