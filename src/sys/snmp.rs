@@ -70,6 +70,7 @@ fn count(snmp: &str, protocol: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::process::Command;
 
     use proptest::prelude::*;
 
@@ -130,6 +131,27 @@ UdpLite: 100 1
         assert!(after.accepted > before.accepted);
         assert!(after.resets > before.resets);
         assert!(after.datagrams > before.datagrams);
+    }
+
+    /// Who has kthreadd beside it is the machine's first process.
+    #[test]
+    fn the_machines_own_namespace_is_told_from_others() {
+        const ALONE: &str = "DRAINIT_TEST_ALONE";
+        if std::env::var_os(ALONE).is_some() {
+            assert!(!is_initial_namespace().unwrap());
+            return;
+        }
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let second = fs::read_to_string("/proc/2/comm").unwrap_or_default();
+        let is_initial = second == "kthreadd\n" && of("self") == of("1");
+        assert_eq!(is_initial_namespace().unwrap(), is_initial);
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let test = format!("{module}::the_machines_own_namespace_is_told_from_others");
+        let mut other = Command::new("unshare");
+        other.arg("--net").arg(std::env::current_exe().unwrap());
+        let other = other.args(["--exact", &test]).env(ALONE, "1").output();
+        let said = String::from_utf8(other.unwrap().stdout).unwrap();
+        assert!(said.contains("1 passed"), "{said}");
     }
 
     proptest! {
