@@ -133,7 +133,7 @@ UdpLite: 100 1
         assert!(after.datagrams > before.datagrams);
     }
 
-    /// Who has kthreadd beside it is the machine's first process.
+    /// Kernel threads are in the machine's own, where they can be seen.
     #[test]
     fn the_machines_own_namespace_is_told_from_others() {
         const ALONE: &str = "DRAINIT_TEST_ALONE";
@@ -142,8 +142,8 @@ UdpLite: 100 1
             return;
         }
         let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let second = fs::read_to_string("/proc/2/comm").unwrap_or_default();
-        let is_initial = second == "kthreadd\n" && of("self") == of("1");
+        let is_kthreadd = fs::read_to_string("/proc/2/comm").is_ok_and(|it| it == "kthreadd\n");
+        let is_initial = is_kthreadd && of("self") == of("2");
         assert_eq!(is_initial_namespace().unwrap(), is_initial);
         let (_, module) = module_path!().split_once("::").unwrap();
         let test = format!("{module}::the_machines_own_namespace_is_told_from_others");
