@@ -9,7 +9,7 @@ use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
 use drainit::control::client::{self, Outcome};
 use drainit::control::protocol::Answer;
-use drainit::preset::nginx_snippet;
+use drainit::preset::{nginx_health, nginx_snippet};
 use drainit::report::logger;
 use drainit::status::Failure;
 use drainit::supervisor::Supervisor;
@@ -39,9 +39,10 @@ fn main() -> ExitCode {
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
     };
     match cli.subcommand {
-        Some(Subcommand::NginxSnippet) => {
+        Some(Subcommand::NginxSnippet { health }) => {
+            let snippet = if health { nginx_health } else { nginx_snippet };
             return match config::marker(cli.marker, &host) {
-                Ok(marker) => print(&marker.path().map_or_else(String::new, nginx_snippet)),
+                Ok(marker) => print(&marker.path().map_or_else(String::new, snippet)),
                 Err(Error { failure, message }) => fail(failure, &message),
             };
         }

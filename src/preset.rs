@@ -282,9 +282,34 @@ if (-f {}$drained) {{ set $drained $uri; rewrite ^ /__drain last; }}
     )
 }
 
+/// Lines for nginx: a location for load balancers that look for themselves. A text is
+/// given with each answer, as nginx would look for an `error_page` else.
+pub fn nginx_health(marker: &Path) -> String {
+    format!(
+        "\
+# Tell load balancers that look for themselves: drainit nginx-snippet --health
+# In server {{}}:
+location = /drainit-health {{
+    access_log off;
+    default_type text/plain;
+    if (-f {}) {{ return 503 \"draining\\n\"; }}
+    return 200 \"ok\\n\";
+}}
+",
+        marker.display()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reference_shows_the_health_location_as_it_is_printed() {
+        let reference = include_str!("../docs/reference.md");
+        let printed = nginx_health(Path::new("/dev/shm/drainit.draining"));
+        assert!(reference.contains(&printed), "should show:\n{printed}");
+    }
 
     #[test]
     fn programs_are_recognised_by_whole_names() {

@@ -411,6 +411,24 @@ fn the_nginx_snippet_names_the_marker() {
     );
 }
 
+#[test]
+fn the_health_snippet_names_the_marker_and_nothing_else_is_printed() {
+    let (code, stdout, stderr) = run(&mut drainit([
+        "nginx-snippet",
+        "--health",
+        "--marker",
+        "/run/x",
+    ]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(
+        stdout.contains("location = /drainit-health {") && stdout.contains("if (-f /run/x) {"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("__drain"), "{stdout}");
+    let none = ["--marker", "none", "nginx-snippet", "--health"];
+    assert_eq!(run(&mut drainit(none)), (0, String::new(), String::new()));
+}
+
 /// As it is typed at least as often.
 #[test]
 fn the_nginx_snippet_takes_the_marker_behind_it_too() {

@@ -9,7 +9,7 @@
 mod containers;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::thread;
@@ -19,8 +19,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, so
 
 use containers::{
     Container, PATIENCE, Pages, ROOT, SLOW_BODY, Terminal, Upstream, assert_order, binary,
-    binary_image, build, built, command, docker, example, request, stop, stop_under_load,
-    stop_within,
+    binary_image, build, built, command, docker, example, new_name, request, stop, stop_under_load,
+    stop_within, wait_until,
 };
 
 /// The image of that stage of `tests/docker/Dockerfile`.
@@ -242,8 +242,16 @@ fn a_stuck_request_is_cut_before_docker_kills() {
     let report = log.report();
     assert_eq!(stopped.exit_code, 143, "{report}");
     assert!(report.contains("SIGTERM"), "{report}");
-    assert!(report.contains("grace period"), "{report}");
-    assert_order(&log.text(), &["nginx     exited", "php-fpm   exited"]);
+    assert_order(
+        &log.text(),
+        &[
+            "nginx     exited",
+            "php-fpm   exited",
+            "warning: out of time: php-fpm, nginx (1 connection left, ",
+            "DRAINIT_GRACE_PERIOD",
+            "; out of time",
+        ],
+    );
     assert!(stuck.join().unwrap().is_err());
 }
 
@@ -366,6 +374,108 @@ fn the_binary_is_small_and_static() {
         .collect();
     assert!(types.contains(&PT_LOAD), "{types:?}");
     assert!(!types.contains(&PT_INTERP), "{types:?}");
+}
+
+/// A network of Docker's, which goes when this does, and where Docker's own resolver
+/// listens in each container.
+struct Network(String);
+
+impl Network {
+    fn new() -> Self {
+        let network = Self(new_name());
+        docker(&["network", "create", &network.0]);
+        network
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = command("docker", &["network", "rm", &self.0]).output();
+    }
+}
+
+/// Waits until nobody listens on port 80 there. A try to connect would be refused, and
+/// counted.
+#[track_caller]
+fn wait_until_closed(container: &Container) {
+    let cat = [
+        "exec",
+        &container.name,
+        "cat",
+        "/proc/net/tcp",
+        "/proc/net/tcp6",
+    ];
+    wait_until("port 80 is closed", || {
+        let sockets = docker(&cat);
+        let mut fields = sockets.lines().map(|line| line.split_ascii_whitespace());
+        !fields.any(|mut it| {
+            it.nth(1).is_some_and(|local| local.ends_with(":0050")) && it.nth(1) == Some("0A")
+        })
+    });
+}
+
+/// Stops a container that drains a slow request until 20 connections have been refused,
+/// and meanwhile the other one, if
+/// there is one.
+#[track_caller]
+fn stop_and_be_refused(nginx: &Container, other: Option<&Container>) {
+    let pages = Pages::without_php(nginx);
+    let upstream = Upstream::listen();
+    let (address, path) = pages.slow;
+    let slow = request(address, format!("{path}?port={}", upstream.port), SLOW_BODY);
+    upstream.wait_for(1);
+    let name = nginx.name.clone();
+    let stopping = thread::spawn(move || stop_within(&name, 60));
+    wait_until_closed(nginx);
+    if let Some(other) = other {
+        assert_eq!(other.stop().exit_code, 0);
+    }
+    for _ in 0..20 {
+        let refused = TcpStream::connect(pages.fast.0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+    upstream.answer();
+    slow.join().unwrap().unwrap();
+    let stopped = stopping.join().unwrap();
+    assert_eq!(stopped.exit_code, 0, "{}", nginx.log().text());
+}
+
+/// A slow request lasts as long as it takes to be refused.
+const PATIENT: [&str; 2] = ["--env=DRAINIT_DELAY=0", "--env=DRAINIT_GRACE_PERIOD=60"];
+
+#[test]
+fn the_report_says_how_many_connections_were_refused() {
+    for network in [None, Some(Network::new())] {
+        let network = network.map(|it| (format!("--network={}", it.0), it));
+        let mut options = PATIENT.to_vec();
+        options.extend(network.as_ref().map(|(option, _)| option.as_str()));
+        let nginx = Container::start(&options, &stage("nginx-only"), &[]);
+        stop_and_be_refused(&nginx, None);
+        let log = nginx.log();
+        let report = log.report();
+        assert!(report.contains("; 20 refused; nginx drained"), "{report}");
+        let advice = "warning: 20 connections were refused after nginx had stopped listening";
+        assert!(log.has(advice), "{}", log.text());
+    }
+}
+
+#[test]
+fn the_containers_of_a_pod_say_nothing_of_what_others_may_have_refused() {
+    let nginx = Container::start(&PATIENT, &stage("nginx-only"), &[]);
+    nginx.serving(80);
+    let network = format!("--network=container:{}", nginx.name);
+    let options = [&PATIENT[..], &[&network]].concat();
+    let listens = "use IO::Socket::INET; $SIG{TERM} = sub { exit }; $s = IO::Socket::INET->new(LocalPort => 6379, \
+                   Listen => 9) or die; $| = 1; print qq(listens\\n); sleep 1 while 1";
+    let other = Container::start(&options, &stage("pod"), &["perl", "-e", listens]);
+    let other_log = other.log();
+    other_log.wait_for("listens");
+    stop_and_be_refused(&nginx, Some(&other));
+    for log in [nginx.log(), other_log] {
+        log.report();
+        assert!(!log.text().contains("refused"), "{}", log.text());
+    }
 }
 
 /// Who of a pod is told first, and how long before the other.

@@ -230,6 +230,83 @@ fn without_a_proc_a_service_is_still_asked() {
     assert_eq!(running.wait_exit(), 6, "{}", running.log());
 }
 
+/// Listens, and once it was asked to stop no more: then it refuses so many that its
+/// end is counted by them.
+const REFUSES_20: &str = "
+    use IO::Socket::INET;
+    $SIG{TERM} = sub {
+        close $listener;
+        IO::Socket::INET->new($address) and die for 1 .. 20;
+        exit;
+    };
+    $listener = IO::Socket::INET->new(Listen => 9, LocalAddr => '127.0.0.1') or die;
+    $address = '127.0.0.1:' . $listener->sockport;
+    $| = 1;
+    print qq(ready\\n);
+    sleep 1 while 1;
+";
+
+/// What the report and the lines before it say of connections that were refused, where
+/// `starter` has run before, and execs drainit.
+fn refused(starter: &[&str]) -> Vec<String> {
+    let arguments = ["--delay", "0", "--", "perl", "-e", REFUSES_20];
+    let mut running = start_as_pid_1(starter, &arguments, "ready");
+    running.signal(SIGTERM);
+    assert_eq!(running.wait_exit(), 0, "{}", running.log());
+    let log = running.log();
+    let lines = log.lines().filter(|line| line.contains("refused"));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_refused_is_counted_where_we_alone_listen() {
+    // Docker's own listens on the first of these.
+    for (other, is_counted) in [
+        ("", true),
+        ("127.0.0.11", true),
+        ("127.0.0.1", false),
+        ("0.0.0.0", false),
+        // It had a client, and has gone.
+        ("127.0.0.1:81", false),
+    ] {
+        // It lasts as long as the shell, whose place unshare takes.
+        let before = format!(
+            "ip link set lo up; other={other}; \
+             test -z \"$other\" || perl -MIO::Socket::INET -e '\
+               $s = IO::Socket::INET->new(Listen => 9, LocalAddr => $ARGV[0]) or die; \
+               if ($ARGV[0] =~ /:/) {{ \
+                 $c = IO::Socket::INET->new($ARGV[0]) or die; close $s->accept; exit \
+               }} \
+               fork and exit; close STDOUT; close STDERR; \
+               sleep 1 while kill 0, $ARGV[1]' $other $$; exec \"$@\""
+        );
+        let in_network = ["unshare", "--net", "sh", "-c", &before, "sh"];
+        let starter = [&in_network[..], &UNSHARE].concat();
+        let lines = refused(&starter);
+        if !is_counted {
+            assert_eq!(lines, [""; 0], "{other}");
+            continue;
+        }
+        let [advice, report] = &lines[..] else {
+            panic!("{other}: {lines:?}");
+        };
+        assert!(
+            advice.contains("warning: 20 connections were refused after perl"),
+            "{advice}"
+        );
+        assert!(
+            report.contains(" report ") && report.contains("; 20 refused; perl"),
+            "{report}"
+        );
+    }
+}
+
+/// There others are at home, who may listen later.
+#[test]
+fn in_the_machines_own_namespace_nothing_is_said_of_what_is_refused() {
+    assert_eq!(refused(&UNSHARE), [""; 0]);
+}
+
 /// All else here rests on this.
 #[test]
 fn it_is_pid_1_indeed() {

@@ -1040,6 +1040,41 @@ fn while_a_drain_goes_on_we_do_not_spin() {
     assert_eq!(running.wait_exit(), 0);
 }
 
+// The termination message.
+
+#[test]
+fn a_failure_is_told_where_the_runtime_looks_for_it() {
+    let scratch = Scratch::new();
+    let path = scratch.path("message");
+    let run = |script: &str| {
+        fs::write(&path, "what was there").unwrap();
+        let mut command = drainit(["--", "sh", "-c", script]);
+        let mut running = Running::start(command.env("DRAINIT_TERMINATION_LOG", &path));
+        let code = running.wait_exit();
+        let report = running.report();
+        let report = report.split_once(" report ").unwrap().1.trim().to_owned();
+        (code, report, fs::read_to_string(&path).unwrap())
+    };
+    let (code, report, message) = run("exit 3");
+    assert_eq!(code, 3);
+    assert_eq!(message, format!("sh ended unasked: exited 3\n{report}\n"));
+    let (code, _, message) = run("exit 0");
+    assert_eq!((code, message.as_str()), (0, "what was there"));
+}
+
+#[test]
+fn a_message_that_nobody_looks_for_costs_nothing() {
+    let scratch = Scratch::new();
+    let path = scratch.path("message");
+    let mut command = drainit(["--log-level", "debug", "--termination-log"]);
+    command.arg(&path).args(["sh", "-c", "exit 3"]);
+    let mut running = Running::start(&mut command);
+    assert_eq!(running.wait_exit(), 3);
+    assert_eq!(running.count("no message in "), 1, "{}", running.log());
+    assert_eq!(running.count("warning"), 0, "{}", running.log());
+    assert!(!path.exists());
+}
+
 // The log.
 
 #[test]

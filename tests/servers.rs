@@ -274,12 +274,9 @@ fn a_stuck_request_is_cut_when_its_time_is_over() {
             "php-fpm workers <- SIGQUIT",
             "php-fpm <- SIGTERM, forced",
             "php-fpm exited 0",
+            "drainit warning: out of time: php-fpm, nginx (1 connection left, ",
         ])
-        .reports(&[
-            "SIGTERM exited 0",
-            "the grace period is taken to be 4.0 s",
-            "DRAINIT_GRACE_PERIOD",
-        ])
+        .reports(&["SIGTERM exited 0", "out of time"])
         .without("SIGKILL");
 }
 
@@ -342,6 +339,38 @@ fn a_wrong_configuration_stops_what_was_started() {
         .code(1)
         .in_order(&["php-fpm exited 78", "php-fpm ended after", "report "])
         .without("nginx started");
+}
+
+#[test]
+fn the_health_location_fails_from_the_stop_request_on_and_logs_nothing() {
+    let site = Site::new(&Setup::default());
+    let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
+        .args(["--marker", &site.marker(), "nginx-snippet", "--health"])
+        .output()
+        .unwrap();
+    let health = String::from_utf8(output.stdout).unwrap();
+    site.configure(&Setup {
+        // It would be looked for where an answer has no text.
+        in_server: &format!("error_page 503 /hello.txt;\n{health}"),
+        ..Setup::default()
+    });
+    let drainit = site.drainit().delay("2s").start();
+    drainit.wait_for("nginx ready");
+    let get = |path| {
+        let response = site.get(path).unwrap();
+        (response.status, response.body)
+    };
+    assert_eq!(get("/drainit-health"), (200, "ok\n".to_owned()));
+    drainit.signal(libc::SIGTERM);
+    drainit.wait_for("SIGTERM lame duck");
+    assert_eq!(get("/drainit-health"), (503, "draining\n".to_owned()));
+    assert_eq!(get("/hello.txt").0, 200);
+    drainit.exit().code(0);
+    let log = fs::read_to_string(site.path("access.log")).unwrap();
+    assert!(
+        log.contains("/hello.txt") && !log.contains("health"),
+        "{log}"
+    );
 }
 
 /// What drainit prints for nginx's `server {}`, and for each `location {}`.

@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
     name = "drainit",
     version,
     about = "A tiny PID 1 for containers that stops nginx and php-fpm without dropping a request",
-    override_usage = "drainit [OPTIONS] [--] [COMMAND [ARG…]]\n       drainit ready [--wait DURATION]\n       drainit nginx-snippet",
+    override_usage = "drainit [OPTIONS] [--] [COMMAND [ARG…]]\n       drainit ready [--wait DURATION]\n       drainit nginx-snippet [--health]",
     disable_help_subcommand = true,
     after_help = "Without a COMMAND or --service: php-fpm and nginx, whichever are installed.\n\
         \n\
@@ -78,6 +78,11 @@ pub struct Cli {
     #[arg(long, value_name = "none")]
     pub control: Option<String>,
 
+    /// Where the runtime looks for what a container has to say of its end, or
+    /// none [default: by the platform; /dev/termination-log on Kubernetes]
+    #[arg(long, value_name = "PATH|none")]
+    pub termination_log: Option<String>,
+
     /// text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -109,7 +114,12 @@ pub enum Subcommand {
 
     /// Print the lines for nginx's configuration that close idle connections
     /// while we drain
-    NginxSnippet,
+    NginxSnippet {
+        /// Instead, a location for load balancers that look for themselves: it
+        /// answers 503 while we drain, else 200
+        #[arg(long)]
+        health: bool,
+    },
 }
 
 /// Why there are no arguments to go on with.

@@ -49,6 +49,8 @@ pub struct Config {
     pub marker: Marker,
     /// Whether `drainit ready` may ask.
     pub control: bool,
+    /// Where the runtime looks for what we have to say of our end, if it does.
+    pub termination_log: Option<PathBuf>,
     /// How to write the log.
     pub log_format: LogFormat,
     /// How much to write.
@@ -139,6 +141,7 @@ impl Config {
             rewrites,
             marker: marker(cli.marker, host)?,
             control: control(cli.control, host)?,
+            termination_log: termination_log(cli.termination_log, host, platform)?,
             log_format: log_format
                 .map_or(Ok(LogFormat::Text), |given| given.parse(value::format))?,
             log_level: log_level
@@ -241,6 +244,17 @@ fn control(flag: Option<String>, host: &Host) -> Result<bool, Error> {
     match host.option("--control", flag, "DRAINIT_CONTROL")? {
         Some(given) => given.parse(value::no_control).map(|()| false),
         None => Ok(true),
+    }
+}
+
+fn termination_log(
+    flag: Option<String>,
+    host: &Host,
+    platform: &Platform,
+) -> Result<Option<PathBuf>, Error> {
+    match host.option("--termination-log", flag, "DRAINIT_TERMINATION_LOG")? {
+        Some(given) => given.parse(value::place),
+        None => Ok(platform.termination_log.map(PathBuf::from)),
     }
 }
 
@@ -533,6 +547,29 @@ mod tests {
                 config.plan.grace_period.as_secs()
             ),
             (0, 10)
+        );
+    }
+
+    #[test]
+    fn the_kubelet_looks_for_a_message_and_nobody_else_unless_told_where() {
+        let kubernetes = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        let given = |value| ("DRAINIT_TERMINATION_LOG", value);
+        for (variables, expected) in [
+            (&[][..], None),
+            (&[kubernetes], Some("/dev/termination-log")),
+            (&[("K_SERVICE", "x"), kubernetes], None),
+            (&[kubernetes, given("none")], None),
+            (&[kubernetes, given("/run/end")], Some("/run/end")),
+            (&[given("/run/end")], Some("/run/end")),
+        ] {
+            let config = resolve(&["nginx"], variables, Cli::default()).unwrap();
+            let path = config.termination_log.as_deref();
+            assert_eq!(path, expected.map(Path::new), "{variables:?}");
+        }
+        let message = message(resolve(&["nginx"], &[given("x")], Cli::default()));
+        assert!(
+            message.starts_with("DRAINIT_TERMINATION_LOG: 'x'") && message.contains("absolute"),
+            "{message}"
         );
     }
 

@@ -119,9 +119,14 @@ pub(super) fn stop_after_what(text: &str) -> Result<StopAfter, String> {
 }
 
 pub(super) fn marker_place(text: &str) -> Result<Marker, String> {
+    place(text).map(|path| path.map_or(Marker::None, Marker::At))
+}
+
+/// Of a file, or nowhere.
+pub(super) fn place(text: &str) -> Result<Option<PathBuf>, String> {
     match text {
-        "none" => Ok(Marker::None),
-        path if path.starts_with('/') => Ok(Marker::At(PathBuf::from(path))),
+        "none" => Ok(None),
+        path if path.starts_with('/') => Ok(Some(PathBuf::from(path))),
         _ => Err(format!("'{text}' is neither an absolute path nor none")),
     }
 }

@@ -21,7 +21,7 @@ pub fn code(record: &Record) -> u8 {
         Some(Force::Term) => return 128 + 15,
         None => {}
     }
-    if let Some(unasked) = record.first_unasked {
+    if let Some((_, unasked)) = record.first_unasked {
         return unasked.code();
     }
     match &**services {

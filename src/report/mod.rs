@@ -1,6 +1,8 @@
 //! What is said of a run.
 
+mod advice;
 pub mod exit;
 pub mod logger;
 pub mod record;
+mod termination;
 pub mod text;

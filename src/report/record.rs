@@ -16,10 +16,12 @@ pub struct Record {
     pub services: ByService<ServiceRecord>,
     /// What was forced upon processes that belong to no service.
     pub rest_forced: Option<Force>,
-    /// How the first service ended that had not been asked to.
-    pub first_unasked: Option<Status>,
+    /// The first service that ended without having been asked to, and how.
+    pub first_unasked: Option<(ServiceId, Status)>,
     /// Orphans reaped.
     pub orphans: u64,
+    /// What came once a port of ours had closed; `None` where that can't be told.
+    pub refused: Option<Refused>,
     /// What asked us to stop, if anybody did.
     pub(super) requested_by: Option<Signal>,
     /// A stop request was repeated.
@@ -30,6 +32,21 @@ pub struct Record {
     pub(super) since: Option<Timestamp>,
     /// When the first service that listens was asked.
     drained_from: Option<Timestamp>,
+    /// When the first health check came after the stop request.
+    pub(super) told: Option<Timestamp>,
+    /// When something last came after the stop request that wasn't alone.
+    pub(super) busy_until: Option<Timestamp>,
+}
+
+/// Connections that came too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// How many were refused or cut.
+    pub count: u64,
+    /// The first service that was asked of those that listen by TCP.
+    pub by: ServiceId,
+    /// When it was asked: just then they began.
+    pub since: Timestamp,
 }
 
 /// What happened to a service.
@@ -98,11 +115,14 @@ impl Record {
             rest_forced: None,
             first_unasked: None,
             orphans: 0,
+            refused: None,
             requested_by: None,
             repeated: false,
             interrupts: 0,
             since: None,
             drained_from: None,
+            told: None,
+            busy_until: None,
         }
     }
 
@@ -111,7 +131,7 @@ impl Record {
         self.requested_by
     }
 
-    fn name(&self, id: ServiceId) -> String {
+    pub(super) fn name(&self, id: ServiceId) -> String {
         self.services
             .get(id)
             .map_or_else(String::new, |service| service.name.clone())
@@ -292,7 +312,7 @@ impl Record {
                 let by_the_request = requested_by
                     .is_some_and(|signal| service.status.is_some_and(|it| it.is_by(signal)));
                 if self.first_unasked.is_none() && !by_the_request {
-                    self.first_unasked = service.status;
+                    self.first_unasked = service.status.map(|status| (id, status));
                 }
                 let what = if is_stopping {
                     "ended by itself"
@@ -358,6 +378,21 @@ impl Record {
         if counts || is_requested {
             *forced = Some(force);
         }
+    }
+
+    /// So long after the stop began.
+    pub(super) fn after_request(&self, at: Option<Timestamp>) -> Option<Duration> {
+        Some(at?.since(self.since?))
+    }
+
+    /// Somebody was ended before the drain was over.
+    pub(super) fn is_forced(&self) -> bool {
+        self.rest_forced.is_some() || self.services.iter().any(|it| it.forced.is_some())
+    }
+
+    /// Who forced was at the keyboard.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.interrupts > 1
     }
 
     /// How long the lame duck was.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exit;
 use super::logger::LogFormat;
-use super::record::{HeldUp, Record, ServiceRecord};
+use super::record::{HeldUp, Record, Refused};
 use crate::core::event::{Force, Layer, Timestamp};
 use crate::json;
 use crate::signal::Signal;
@@ -36,14 +36,14 @@ impl Line {
 
 impl Record {
     /// The report.
-    pub fn report(&self, now: Timestamp, grace_period: Duration, format: LogFormat) -> String {
+    pub fn report(&self, now: Timestamp, format: LogFormat) -> String {
         match format {
-            LogFormat::Text => self.text(now, grace_period),
+            LogFormat::Text => self.text(now),
             LogFormat::Json => self.json(now),
         }
     }
 
-    fn text(&self, now: Timestamp, grace_period: Duration) -> String {
+    pub(super) fn text(&self, now: Timestamp) -> String {
         let mut text = match self.requested_by {
             Some(signal) => format!("{signal}"),
             None if self
@@ -60,6 +60,15 @@ impl Record {
         }
         if let (Some(_), Some(delay)) = (self.requested_by, self.delay()) {
             let _ = write!(text, ", delay {}", seconds(delay));
+        }
+        if let Some(told) = self.after_request(self.told) {
+            let _ = write!(text, "; told {}", seconds(told));
+        }
+        if let Some(busy) = self.after_request(self.busy_until) {
+            let _ = write!(text, "; busy until {}", seconds(busy));
+        }
+        if let Some(Refused { count, .. }) = self.refused {
+            let _ = write!(text, "; {count} refused");
         }
         for service in self.services.iter() {
             let _ = write!(text, "; {}", service.name);
@@ -86,33 +95,12 @@ impl Record {
             "; {orphans} orphans reaped; exit {}",
             exit::code(self)
         );
-        let forced: Vec<&ServiceRecord> = self
-            .services
-            .iter()
-            .filter(|service| service.forced.is_some())
-            .collect();
-        if forced.is_empty() && self.rest_forced.is_none() {
-            return text;
-        }
-        if self.interrupts > 1 {
-            text.push_str("; hurried by SIGINT");
-            return text;
-        }
-        text.push_str("; out of time");
-        for service in &forced {
-            if let Some(held_up) = service.held_up {
-                let _ = write!(text, ", {}: {held_up}", service.name);
-            }
-        }
-        let would_time_help =
-            |service: &&ServiceRecord| !matches!(service.held_up, Some(HeldUp::Ignores(_)));
-        if self.rest_forced.is_some() || forced.iter().any(would_time_help) {
-            let _ = write!(
-                text,
-                "; the grace period is taken to be {}: if requests were cut, raise the runtime's \
-                 and DRAINIT_GRACE_PERIOD with it",
-                seconds(grace_period)
-            );
+        if self.is_forced() {
+            text.push_str(if self.is_hurried() {
+                "; hurried by SIGINT"
+            } else {
+                "; out of time"
+            });
         }
         text
     }
@@ -145,11 +133,15 @@ impl Record {
             })
             .collect();
         format!(
-            r#"{{"requested_by":{},"took_s":{},"delay_s":{},"services":[{}],"orphans":{},"exit":{}}}"#,
+            r#"{{"requested_by":{},"took_s":{},"delay_s":{},"told_s":{},"busy_until_s":{},"refused":{},"services":[{}],"orphans":{},"exit":{}}}"#,
             self.requested_by
                 .map_or("null".to_owned(), |s| json::string(&s.to_string())),
             number(self.since.map(|since| now.since(since))),
             number(self.requested_by.and(self.delay())),
+            number(self.after_request(self.told)),
+            number(self.after_request(self.busy_until)),
+            self.refused
+                .map_or("null".to_owned(), |refused| refused.count.to_string()),
             services.join(","),
             self.orphans,
             exit::code(self),
@@ -212,4 +204,65 @@ pub(super) fn seconds(length: Duration) -> String {
     // In integers: floating point numbers would add 20 kB to the binary.
     let tenths = (length.as_millis() + 50) / 100;
     format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::{Event, Notice, Order, Scope};
+    use crate::core::plan::ServiceId;
+    use crate::status::Status;
+
+    const NGINX: ServiceId = ServiceId(0);
+
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp(Duration::from_millis(milliseconds))
+    }
+
+    /// Of a stop ten seconds after the start.
+    fn stopped() -> Record {
+        let mut record = Record::new([("nginx", true)]);
+        let _ = record.event(at(10_000), &Event::StopRequested(Signal::TERM));
+        let _ = record.notice(at(10_000), Notice::StopBegins);
+        let _ = record.order(at(15_000), Order::Ask(Scope::Service(NGINX), Layer::Web));
+        record.sent(Scope::Service(NGINX), Signal::QUIT);
+        let _ = record.event(at(17_200), &Event::Exited(NGINX, Status::Exited(0)));
+        record
+    }
+
+    #[test]
+    fn the_report_says_what_a_stop_cost_where_that_is_known() {
+        let mut record = stopped();
+        let json = |cost: &str| {
+            format!(
+                r#"{{"requested_by":"SIGTERM","took_s":7.300,"delay_s":5.000,{cost},"services":[{{"name":"nginx","waited_s":null,"drained_s":2.200,"sent":["SIGQUIT"],"status":"exited 0","exit":0}}],"orphans":0,"exit":0}}"#
+            )
+        };
+        let report = |record: &Record, format| record.report(at(17_300), format);
+        assert_eq!(
+            report(&record, LogFormat::Text),
+            "SIGTERM, took 7.3 s, delay 5.0 s; nginx drained 2.2 s SIGQUIT exited 0; 0 orphans \
+             reaped; exit 0"
+        );
+        assert_eq!(
+            report(&record, LogFormat::Json),
+            json(r#""told_s":null,"busy_until_s":null,"refused":null"#)
+        );
+        record.told = Some(at(10_800));
+        record.busy_until = Some(at(11_100));
+        record.refused = Some(Refused {
+            count: 0,
+            by: NGINX,
+            since: at(15_000),
+        });
+        assert_eq!(
+            report(&record, LogFormat::Text),
+            "SIGTERM, took 7.3 s, delay 5.0 s; told 0.8 s; busy until 1.1 s; 0 refused; nginx \
+             drained 2.2 s SIGQUIT exited 0; 0 orphans reaped; exit 0"
+        );
+        assert_eq!(
+            report(&record, LogFormat::Json),
+            json(r#""told_s":0.800,"busy_until_s":1.100,"refused":0"#)
+        );
+    }
 }

@@ -172,7 +172,10 @@ impl Supervisor {
             }
             Order::Hold(scope) => self.hold(scope),
             Order::Release(scope) => self.release(scope),
-            Order::Ask(scope, layer) => self.ask(scope, layer, events, lines),
+            Order::Ask(scope, layer) => {
+                self.count_refused_from(scope);
+                self.ask(scope, layer, events, lines);
+            }
             Order::Dismiss(scope) => self.dismiss(scope),
             Order::Force(scope, force) => self.force(scope, force, lines),
             Order::Exit => {}

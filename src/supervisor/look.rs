@@ -39,7 +39,7 @@ pub(super) struct Seen {
     /// was looked at.
     pub(super) before: Option<Vec<u64>>,
     /// The inodes of what it listens on.
-    listeners: Vec<u64>,
+    pub(super) listeners: Vec<u64>,
     /// Its ports, if TCP is all that it serves: nothing tells of the clients of
     /// a unix socket, or of UDP.
     tcp_ports: Option<Vec<u16>>,
@@ -162,7 +162,7 @@ impl Supervisor {
         }
     }
 
-    fn seen(&self, id: ServiceId) -> Option<&Seen> {
+    pub(super) fn seen(&self, id: ServiceId) -> Option<&Seen> {
         self.mains.get(id).map(|main| &main.seen)
     }
 
@@ -228,6 +228,7 @@ impl Supervisor {
         let Ok(listeners) = sockets::listeners() else {
             return Listens::Unknown;
         };
+        self.refusals.see(&listeners, &inodes);
         let is_preset = self
             .config
             .services

@@ -40,12 +40,15 @@ use act::Told;
 use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
+use refusals::Refusals;
 
 mod act;
 mod look;
 mod marker;
 mod members;
 mod panic;
+mod refusals;
+mod termination_log;
 
 /// What runs the services. See the [module](self).
 #[derive(Debug)]
@@ -75,6 +78,7 @@ pub struct Supervisor {
     /// Local TCP ports that anybody listened on when a service was last looked
     /// into: at the stop request, at the latest.
     everybodys_ports: Vec<u16>,
+    refusals: Refusals,
     /// What the kernel still had to send at the last look.
     unsent: u64,
     /// The terminal's size when it was last looked at.
@@ -133,6 +137,7 @@ impl Supervisor {
             childless: false,
             ports: Vec::new(),
             everybodys_ports: Vec::new(),
+            refusals: Refusals::default(),
             unsent: u64::MAX,
             window: process::window_size(),
             look_after: LOOK_FIRST,
@@ -180,16 +185,30 @@ impl Supervisor {
             self.record.orphans += 1;
         }
         self.marker.remove();
-        info!(target: REPORT, "{}", self.report());
+        self.record.refused = self.refused();
+        self.say_how_it_went();
         exit::code(&self.record)
     }
 
-    fn report(&self) -> String {
+    fn say_how_it_went(&self) {
         let Config {
-            plan, log_format, ..
+            plan,
+            platform,
+            log_format,
+            termination_log,
+            ..
         } = &*self.config;
-        self.record
-            .report(self.now(), plan.grace_period, *log_format)
+        let (now, grace_period) = (self.now(), plan.grace_period);
+        let advice = self.record.advice(now, grace_period, platform.tells_nobody);
+        for line in advice {
+            warn!(target: OURSELVES, "{line}");
+        }
+        info!(target: REPORT, "{}", self.record.report(now, *log_format));
+        if let Some(path) = termination_log {
+            if let Some(message) = self.record.termination_message(now, grace_period) {
+                termination_log::write(path, &message);
+            }
+        }
     }
 
     fn introduce(&self) {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// Counts since the network namespace was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,17 @@ impl Counters {
     }
 }
 
+/// Whether our network namespace is the one that the machine has begun with: its host's,
+/// where others are at home. The kernel shows `dev_weight` nowhere else (`net_core_table` of
+/// its `net/core/sysctl_net_core.c`), and `somaxconn` everywhere.
+pub fn is_initial_namespace() -> io::Result<bool> {
+    let core = Path::new("/proc/sys/net/core");
+    if !core.join("somaxconn").try_exists()? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    core.join("dev_weight").try_exists()
+}
+
 /// Of each protocol there is a line of names, and one of values below it.
 fn count(snmp: &str, protocol: &str, name: &str) -> Option<u64> {
     let lines = snmp.lines().map(str::split_ascii_whitespace);
@@ -58,6 +70,7 @@ fn count(snmp: &str, protocol: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::process::Command;
 
     use proptest::prelude::*;
 
@@ -118,6 +131,27 @@ UdpLite: 100 1
         assert!(after.accepted > before.accepted);
         assert!(after.resets > before.resets);
         assert!(after.datagrams > before.datagrams);
+    }
+
+    /// Kernel threads are in the machine's own, where they can be seen.
+    #[test]
+    fn the_machines_own_namespace_is_told_from_others() {
+        const ALONE: &str = "DRAINIT_TEST_ALONE";
+        if std::env::var_os(ALONE).is_some() {
+            assert!(!is_initial_namespace().unwrap());
+            return;
+        }
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let is_kthreadd = fs::read_to_string("/proc/2/comm").is_ok_and(|it| it == "kthreadd\n");
+        let is_initial = is_kthreadd && of("self") == of("2");
+        assert_eq!(is_initial_namespace().unwrap(), is_initial);
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let test = format!("{module}::the_machines_own_namespace_is_told_from_others");
+        let mut other = Command::new("unshare");
+        other.arg("--net").arg(std::env::current_exe().unwrap());
+        let other = other.args(["--exact", &test]).env(ALONE, "1").output();
+        let said = String::from_utf8(other.unwrap().stdout).unwrap();
+        assert!(said.contains("1 passed"), "{said}");
     }
 
     proptest! {

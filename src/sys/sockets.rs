@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -31,8 +31,8 @@ pub struct Listener {
 /// Where a socket listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// On this TCP port.
-    Tcp(u16),
+    /// By TCP, at this address.
+    Tcp(SocketAddr),
     /// On this UDP port: bound, and not connected to anybody.
     Udp(u16),
     /// On a unix socket, of a file or abstract.
@@ -43,7 +43,7 @@ impl Endpoint {
     /// Its port, if it is TCP's.
     pub fn tcp_port(self) -> Option<u16> {
         match self {
-            Self::Tcp(port) => Some(port),
+            Self::Tcp(address) => Some(address.port()),
             Self::Udp(_) | Self::Unix => None,
         }
     }
@@ -57,6 +57,10 @@ const CONNECTED: [u8; 2] = [ESTABLISHED, CLOSE_WAIT];
 /// `ESTABLISHED`, `FIN_WAIT1`, `CLOSE_WAIT`, `LAST_ACK`, `CLOSING`.
 const SENDING: [u8; 5] = [ESTABLISHED, 4, CLOSE_WAIT, 9, 11];
 
+/// States of a connection that is over, or about to be: `FIN_WAIT1`, `FIN_WAIT2`,
+/// `TIME_WAIT`, `LAST_ACK`, `CLOSING`. Whose end began it stays for a minute.
+const OVER: [u8; 5] = [4, 5, 6, 9, 11];
+
 /// In /proc/net/unix: `__SO_ACCEPTCON` of `include/uapi/linux/net.h`.
 const ACCEPTS_CONNECTIONS: &[u8] = b"00010000";
 
@@ -67,7 +71,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
     let unix = fs::read("/proc/net/unix")?;
     let tcp = tcp.iter().map(|socket| Listener {
         inode: socket.inode,
-        endpoint: Endpoint::Tcp(socket.local.1),
+        endpoint: Endpoint::Tcp(socket.local.into()),
         user: Some(socket.user),
         queued: socket.unread,
     });
@@ -216,6 +220,13 @@ pub fn connected(peer: Peer, is_wanted: impl Fn(u16) -> bool) -> io::Result<Opti
         .filter(|socket| peer == Peer::Anywhere || !socket.is_inside())
         .map(|socket| socket.local.1)
         .find(|port| is_wanted(*port)))
+}
+
+/// Whether anybody is connected to one of the local ports wanted, or was a moment ago.
+pub fn was_connected(is_wanted: impl Fn(u16) -> bool) -> io::Result<bool> {
+    let states = [&CONNECTED[..], &OVER].concat();
+    let connections = inet(Protocol::Tcp, &states, Detail::Usual)?;
+    Ok(connections.iter().any(|socket| is_wanted(socket.local.1)))
 }
 
 /// The ports that the kernel takes for connections that we make, so that nobody
@@ -492,10 +503,10 @@ mod tests {
     #[test]
     fn the_tables_name_our_own_tcp_listener() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
+        let address = socket.local_addr().unwrap();
         let expected = |queued| Listener {
             inode: inode(&socket),
-            endpoint: Endpoint::Tcp(port),
+            endpoint: Endpoint::Tcp(address),
             user: Some(fs::metadata("/proc/self").unwrap().uid()),
             queued,
         };
@@ -752,6 +763,24 @@ mod tests {
         let _connection = connect(&listener);
         let port = listener.local_addr().unwrap().port();
         assert_eq!(super::unsent(&[port]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_its_server_has_ended_is_remembered() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let was = || was_connected(|its| its == port).unwrap();
+        assert!(!was());
+        let (client, server) = connect(&listener);
+        assert!(was());
+        drop((server, listener));
+        drop(client);
+        wait_until(|| {
+            connected(Peer::Anywhere, |its| its == port)
+                .unwrap()
+                .is_none()
+        });
+        assert!(was());
     }
 
     #[test]

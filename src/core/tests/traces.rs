@@ -86,7 +86,6 @@ struct Play {
     machine: Machine,
     record: Record,
     services: Vec<Said>,
-    grace_period: Duration,
     now: Timestamp,
     trees: Vec<Tree>,
     /// Below us, but no service's.
@@ -169,9 +168,7 @@ impl Play {
             // Of a hold the end is what is seen.
             Order::Hold(_) | Order::MakeMarker | Order::Dismiss(_) => {}
             Order::Exit => {
-                let report = self
-                    .record
-                    .report(self.now, self.grace_period, LogFormat::Text);
+                let report = self.record.report(self.now, LogFormat::Text);
                 let zero = self.machine.stopping_since().unwrap_or_default();
                 self.report = Line::render(self.now.since(zero), "report", &report);
                 self.say("drainit", &format!("exits {}", exit::code(&self.record)));
@@ -582,7 +579,6 @@ fn play(script: &str) -> Play {
         machine: Machine::new(plan(plans, delay, grace)),
         record: Record::new(said),
         services,
-        grace_period: grace,
         now: Timestamp::default(),
         trees,
         orphans: Vec::new(),
