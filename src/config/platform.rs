@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::core::plan::Delay;
+
 /// Where we run, as far as it decides the defaults.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Platform {
@@ -10,40 +12,56 @@ pub struct Platform {
     /// The variable that tells it.
     variable: &'static str,
     pub(super) grace_period: Duration,
-    pub(super) delay: Duration,
+    delay: Delay,
     /// Its stop signal is SIGINT.
     pub interrupt_stops: bool,
 }
 
-const fn platform(name: &'static str, variable: &'static str, grace: u64, delay: u64) -> Platform {
+/// With the grace period and the delay, at least and at most, in seconds.
+const fn platform(
+    name: &'static str,
+    variable: &'static str,
+    grace: u64,
+    (min, max): (u64, u64),
+) -> Platform {
     Platform {
         name,
         variable,
         grace_period: Duration::from_secs(grace),
-        delay: Duration::from_secs(delay),
+        delay: Delay {
+            min: Duration::from_secs(min),
+            max: Duration::from_secs(max),
+        },
         interrupt_stops: false,
     }
 }
 
 /// In the order of asking: Cloud Run is made of Kubernetes' parts.
 static PLATFORMS: [Platform; 5] = [
-    platform("Cloud Run", "K_SERVICE", 10, 0),
-    platform("Kubernetes", "KUBERNETES_SERVICE_HOST", 30, 5),
-    platform("ECS", "ECS_CONTAINER_METADATA_URI_V4", 30, 5),
-    platform("Nomad", "NOMAD_ALLOC_ID", 5, 1),
+    platform("Cloud Run", "K_SERVICE", 10, (0, 0)),
+    platform("Kubernetes", "KUBERNETES_SERVICE_HOST", 30, (5, 15)),
+    platform("ECS", "ECS_CONTAINER_METADATA_URI_V4", 30, (5, 15)),
+    platform("Nomad", "NOMAD_ALLOC_ID", 5, (1, 1)),
     Platform {
         interrupt_stops: true,
-        ..platform("Fly", "FLY_APP_NAME", 5, 1)
+        ..platform("Fly", "FLY_APP_NAME", 5, (1, 1))
     },
 ];
 
 /// Docker, Podman, and all else.
-static DOCKER: Platform = platform("Docker", "", 10, 2);
+static DOCKER: Platform = platform("Docker", "", 10, (2, 5));
 
 impl Platform {
     /// By the variables that are set, and not empty.
     pub(super) fn find(is_set: impl Fn(&str) -> bool) -> &'static Self {
         let found = PLATFORMS.iter().find(|platform| is_set(platform.variable));
         found.unwrap_or(&DOCKER)
+    }
+
+    /// The delay, where a shorter grace period is to have room for it and for a drain.
+    pub(super) fn delay_within(&self, grace_period: Duration) -> Delay {
+        let min = self.delay.min.min(grace_period / 3);
+        let max = self.delay.max.min(grace_period / 2).max(min);
+        Delay { min, max }
     }
 }

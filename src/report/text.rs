@@ -8,6 +8,7 @@ use super::exit;
 use super::logger::LogFormat;
 use super::record::{HeldUp, Record, ServiceRecord};
 use crate::core::event::{Force, Layer, Timestamp};
+use crate::core::plan::Delay;
 use crate::json;
 use crate::signal::Signal;
 
@@ -204,6 +205,15 @@ pub fn forced(force: Force, held_up: Option<HeldUp>) -> String {
     match held_up {
         Some(held_up) => format!("<- {signal}, forced: {held_up}"),
         None => format!("<- {signal}, forced"),
+    }
+}
+
+/// `5s..15s` is written `5.0 s to 15.0 s`.
+pub(super) fn delay(delay: Delay) -> String {
+    if delay.is_fixed() {
+        seconds(delay.min)
+    } else {
+        format!("{} to {}", seconds(delay.min), seconds(delay.max))
     }
 }
 

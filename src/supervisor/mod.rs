@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::config::Config;
-use crate::config::value::Marker;
+use crate::config::value::{self, Marker};
 use crate::core::event::{Action, Condition, Event, Notice, Scope, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
@@ -34,11 +34,13 @@ use crate::sys::process::{self, ExecPipe, Pid, Reaped, WindowSize};
 use crate::sys::wakes::{Descriptors, Wakes};
 
 use act::Told;
+use arrivals::Came;
 use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
 
 mod act;
+mod arrivals;
 mod look;
 mod marker;
 mod members;
@@ -67,6 +69,10 @@ pub struct Supervisor {
     childless: bool,
     /// Local TCP ports that a service listened on.
     ports: Vec<u16>,
+    /// A service listened on UDP.
+    hears_udp: bool,
+    /// What had come at the last look; `None` before the lame duck.
+    came: Option<Came>,
     /// Local TCP ports that anybody listened on when a service was last looked
     /// into: at the stop request, at the latest.
     everybodys_ports: Vec<u16>,
@@ -114,7 +120,7 @@ impl Supervisor {
         let said = said.map(|service| (service.name.as_str(), service.preset.is_some()));
         Self {
             machine: Machine::new(config.plan.clone()),
-            record: Record::new(said),
+            record: Record::new(said, config.plan.quiet),
             start,
             own_pid: Pid::own(),
             wakes,
@@ -126,6 +132,8 @@ impl Supervisor {
             is_table_old: false,
             childless: false,
             ports: Vec::new(),
+            hears_udp: false,
+            came: None,
             everybodys_ports: Vec::new(),
             unsent: u64::MAX,
             window: process::window_size(),
@@ -189,7 +197,7 @@ impl Supervisor {
             "{}: grace period {}, delay {} (defaults of {})",
             env!("CARGO_PKG_VERSION"),
             humantime::format_duration(plan.grace_period),
-            humantime::format_duration(plan.delay),
+            value::delay_text(plan.delay),
             platform.name
         );
         for note in &self.config.notes {
@@ -309,6 +317,7 @@ impl Supervisor {
             | Condition::Quiet(_)
             | Condition::Remains(_)
             | Condition::Silent(_)
+            | Condition::Arrivals
             | Condition::Flushed => true,
         };
         let awaited = self.machine.awaits();
