@@ -36,8 +36,8 @@ pub struct Cli {
     pub services: Vec<String>,
 
     /// How long to serve on after the stop signal, while load balancers learn
-    /// of it; with two times at least the first, at most the second, and no
-    /// longer than requests come [default: by the platform; 2s..5s on Docker]
+    /// of it: at least MIN, then until requests end, at most MAX
+    /// [default: by the platform; 2s..5s on Docker]
     #[arg(long, value_name = "MIN[..MAX]")]
     pub delay: Option<String>,
 
@@ -60,8 +60,8 @@ pub struct Cli {
     pub rewrite: Vec<String>,
 
     /// For how long nothing may have come to a php-fpm whose nginx is in
-    /// another container, before it is drained, and at most one thing before
-    /// a delay of two times ends [default: 1s]
+    /// another container, before it is drained, and at most one thing to us
+    /// before the delay ends [default: 1s]
     #[arg(long, value_name = "DURATION")]
     pub quiet: Option<String>,
 
