@@ -263,7 +263,10 @@ fn a_flag_wins_over_its_variable_and_an_empty_one_is_unset() {
     }
     let (code, _, stderr) = run(&mut command);
     assert_eq!(code, 0);
-    assert!(stderr.contains("grace period 10s, delay 2s"), "{stderr}");
+    assert!(
+        stderr.contains("grace period 10s, delay 2s to 5s "),
+        "{stderr}"
+    );
     assert!(stderr.contains("Docker"), "{stderr}");
 }
 

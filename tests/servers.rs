@@ -15,13 +15,15 @@
 mod dispositions;
 #[path = "servers/http.rs"]
 mod http;
+#[path = "servers/network.rs"]
+mod network;
 #[path = "servers/run.rs"]
 mod run;
 #[path = "servers/site.rs"]
 mod site;
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -181,6 +183,59 @@ fn requests_are_answered_during_the_delay_and_refused_after_it() {
     site.upstream.release();
     slow.are_whole();
     drainit.exit().code(0).in_order(&DRAIN);
+}
+
+/// How long the delay of both servers was, while that was done again and again.
+fn delay_under(delay: &str, mut request: impl FnMut(&Site) -> io::Result<()>) -> Duration {
+    let site = Site::new(&Setup::default());
+    let drainit = site.drainit().delay(delay).grace_period("60s").start();
+    drainit.wait_for("nginx ready");
+    let asked = Instant::now();
+    drainit.signal(libc::SIGTERM);
+    drainit.wait_for("SIGTERM lame duck");
+    while !drainit.has_said("nginx <- SIGQUIT") {
+        if request(&site).is_err() {
+            // It came too late, or else that is never said.
+            drainit.wait_for("nginx <- SIGQUIT");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let length = asked.elapsed();
+    drainit.exit().code(0).in_order(&DRAIN);
+    length
+}
+
+#[test]
+fn the_delay_ends_before_its_time_when_nothing_comes() {
+    network::alone(|| {
+        let length = delay_under("500ms..15s", |_| Ok(()));
+        assert!(length >= Duration::from_secs(1), "{length:?}");
+        assert!(length < Duration::from_secs(10), "{length:?}");
+    });
+}
+
+#[test]
+fn the_delay_has_all_its_time_while_requests_come() {
+    network::alone(|| {
+        let length = delay_under("500ms..3s", |site| site.get("/hello.txt").map(drop));
+        assert!(length >= Duration::from_secs(3), "{length:?}");
+    });
+}
+
+/// No connection is new, and yet each request is.
+#[test]
+fn requests_on_an_open_connection_keep_the_delay_up() {
+    network::alone(|| {
+        let mut client = None;
+        let length = delay_under("500ms..3s", |site| {
+            let client = match &mut client {
+                Some(client) => client,
+                None => client.insert(site.connect()?),
+            };
+            client.get("/hello.txt").map(drop)
+        });
+        assert!(length >= Duration::from_secs(3), "{length:?}");
+    });
 }
 
 #[test]

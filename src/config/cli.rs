@@ -36,8 +36,9 @@ pub struct Cli {
     pub services: Vec<String>,
 
     /// How long to serve on after the stop signal, while load balancers learn
-    /// of it [default: by the platform; 2s on Docker]
-    #[arg(long, value_name = "DURATION")]
+    /// of it: at least MIN, then until requests end, at most MAX
+    /// [default: by the platform; 2s..5s on Docker]
+    #[arg(long, value_name = "MIN[..MAX]")]
     pub delay: Option<String>,
 
     /// The time the runtime gives between its stop signal and SIGKILL
@@ -59,7 +60,8 @@ pub struct Cli {
     pub rewrite: Vec<String>,
 
     /// For how long nothing may have come to a php-fpm whose nginx is in
-    /// another container, before it is drained [default: 1s]
+    /// another container, before it is drained, and at most one thing to us
+    /// before the delay ends [default: 1s]
     #[arg(long, value_name = "DURATION")]
     pub quiet: Option<String>,
 

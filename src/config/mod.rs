@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::core::plan::{ByService, Plan, Readiness, ServiceId, ServicePlan, StopAfter};
+use crate::core::plan::{ByService, Delay, Plan, Readiness, ServiceId, ServicePlan, StopAfter};
 use crate::preset::Kind;
 use crate::report::logger::LogFormat;
 use crate::signal::Rewrite;
@@ -126,7 +126,7 @@ impl Config {
         let mut config = Self {
             plan: Plan {
                 services: in_order(&services, is_command, start_timeout),
-                delay: Duration::ZERO,
+                delay: Delay::ZERO,
                 grace_period: match &grace_period {
                     Some(given) => given.parse(value::duration)?,
                     None => platform.grace_period,
@@ -156,10 +156,10 @@ impl Config {
             config.stop_by(&given)?;
         }
         config.plan.delay = match &delay {
-            None => platform.delay.min(config.plan.grace_period / 3),
+            None => platform.delay_within(config.plan.grace_period),
             Some(given) => {
-                let delay = given.parse(value::duration)?;
-                config.check_delay(delay, given.from, grace_period.is_none())?;
+                let delay = given.parse(value::delay_for)?;
+                config.check_delay(delay.max, given.from, grace_period.is_none())?;
                 delay
             }
         };
@@ -184,13 +184,13 @@ impl Config {
 
     fn check_delay(
         &self,
-        delay: Duration,
+        longest: Duration,
         from: &str,
         grace_period_is_default: bool,
     ) -> Result<(), Error> {
         let earliest = self.plan.term_at().iter().copied().min();
         let earliest = earliest.unwrap_or_else(|| self.plan.last_term_at());
-        if delay < earliest {
+        if longest < earliest {
             return Ok(());
         }
         let grace = if grace_period_is_default {
@@ -204,7 +204,7 @@ impl Config {
         };
         Err(usage(format!(
             "{from}: {} leaves no time to drain: it must be below {}, the grace period being {grace}",
-            humantime::format_duration(delay),
+            humantime::format_duration(longest),
             humantime::format_duration(earliest),
         )))
     }
@@ -495,11 +495,8 @@ mod tests {
         ];
         let config = resolve(&["nginx"], &kubernetes, Cli::default()).unwrap();
         assert_eq!(
-            (
-                config.plan.delay.as_secs(),
-                config.plan.grace_period.as_secs()
-            ),
-            (7, 30)
+            (config.plan.delay, config.plan.grace_period.as_secs()),
+            (Delay::fixed(Duration::from_secs(7)), 30)
         );
         let cli = Cli {
             delay: Some("1m30s".into()),
@@ -508,11 +505,8 @@ mod tests {
         };
         let config = resolve(&["nginx"], &kubernetes, cli).unwrap();
         assert_eq!(
-            (
-                config.plan.delay.as_secs(),
-                config.plan.grace_period.as_secs()
-            ),
-            (90, 120)
+            (config.plan.delay, config.plan.grace_period.as_secs()),
+            (Delay::fixed(Duration::from_secs(90)), 120)
         );
         assert_eq!(
             (config.plan.quiet.as_secs(), config.plan.stop_after.clone()),
@@ -542,11 +536,8 @@ mod tests {
         ];
         let config = resolve(&["nginx"], &both, Cli::default()).unwrap();
         assert_eq!(
-            (
-                config.plan.delay.as_secs(),
-                config.plan.grace_period.as_secs()
-            ),
-            (0, 10)
+            (config.plan.delay, config.plan.grace_period.as_secs()),
+            (Delay::fixed(Duration::from_secs(0)), 10)
         );
     }
 
@@ -584,8 +575,16 @@ mod tests {
             };
             resolve(&["nginx", "php-fpm"], &[], cli)
         };
-        assert_eq!(with("", "3").unwrap().plan.delay, Duration::from_secs(1));
-        assert!(with("6999ms", "").is_ok());
+        let default = |grace: &str| {
+            let Delay { min, max } = with("", grace).unwrap().plan.delay;
+            (min.as_millis(), max.as_millis())
+        };
+        assert_eq!(default(""), (2000, 5000));
+        assert_eq!(default("60"), (2000, 5000));
+        assert_eq!(default("8"), (2000, 4000));
+        assert_eq!(default("3"), (1000, 1500));
+        assert!(with("6999ms", "").is_ok() && with("0..6999ms", "").is_ok());
+        assert!(message(with("1s..7s", "")).contains("--delay: 7s leaves no time"));
         let message = message(with("7s", ""));
         assert!(
             message.contains("--delay: 7s") && message.contains("below 7s"),
@@ -594,6 +593,54 @@ mod tests {
         assert!(message.contains("DRAINIT_GRACE_PERIOD"), "{message}");
         assert!(with("7s", "20s").is_ok());
         assert!(with("1s", "0").is_err() && with("1s", "x").is_err() && with("-1", "").is_err());
+    }
+
+    #[test]
+    fn a_delay_is_one_time_or_two() {
+        let delay = |text: &str| {
+            let variables = [("DRAINIT_DELAY", text), ("DRAINIT_GRACE_PERIOD", "100")];
+            let config = resolve(&["nginx"], &variables, Cli::default());
+            config.map(|config| value::delay_text(config.plan.delay))
+        };
+        for (given, meant) in [
+            ("5", "5s"),
+            ("5s..15s", "5s to 15s"),
+            ("0..2.5", "0s to 2s 500ms"),
+            ("1.5..3", "1s 500ms to 3s"),
+            (" 1m .. 70s ", "1m to 1m 10s"),
+            ("2s..2", "2s"),
+        ] {
+            assert_eq!(delay(given).unwrap(), meant);
+        }
+        for (given, part) in [
+            ("15s..5s", "right would be 5s..15s"),
+            ("5s..", "5s..15s: at least, and at most"),
+            ("..5s", "5s..15s"),
+            ("5s...15s", "5s..15s"),
+            ("5s-15s", "no duration"),
+        ] {
+            let message = delay(given).unwrap_err().message;
+            let begin = format!("DRAINIT_DELAY: '{given}'");
+            assert!(
+                message.starts_with(&begin) && message.contains(part),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_platform_has_its_delay() {
+        for (variable, meant) in [
+            ("K_SERVICE", "0s"),
+            ("KUBERNETES_SERVICE_HOST", "5s to 15s"),
+            ("ECS_CONTAINER_METADATA_URI_V4", "5s to 15s"),
+            ("NOMAD_ALLOC_ID", "1s"),
+            ("FLY_APP_NAME", "1s"),
+            ("NONE", "2s to 5s"),
+        ] {
+            let config = resolve(&["nginx"], &[(variable, "x")], Cli::default()).unwrap();
+            assert_eq!(value::delay_text(config.plan.delay), meant, "{variable}");
+        }
     }
 
     #[test]

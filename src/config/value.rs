@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::core::plan::StopAfter;
+use crate::core::plan::{Delay, StopAfter};
 use crate::report::logger::LogFormat;
 use crate::status::Failure;
 
@@ -84,6 +84,36 @@ fn bare_seconds(text: &str) -> Option<Duration> {
     let nanoseconds = format!("{fraction:0<9}");
     let nanoseconds = nanoseconds.get(..9)?.parse().ok()?;
     Some(Duration::new(whole.parse().ok()?, nanoseconds))
+}
+
+/// `5s`, or `5s..15s`.
+pub(super) fn delay_for(text: &str) -> Result<Delay, String> {
+    let Some((min, max)) = text.split_once("..") else {
+        return duration(text).map(Delay::fixed);
+    };
+    let (Ok(min), Ok(max)) = (duration(min), duration(max)) else {
+        return Err(format!(
+            "'{text}' is neither a duration nor two, as in 5s..15s: at least, and at most"
+        ));
+    };
+    if max < min {
+        return Err(format!(
+            "'{text}' begins with the longer time; right would be {}..{}",
+            humantime::format_duration(max),
+            humantime::format_duration(min),
+        ));
+    }
+    Ok(Delay { min, max })
+}
+
+/// As a sentence has it: `5s`, or `5s to 15s`.
+pub fn delay_text(delay: Delay) -> String {
+    let min = humantime::format_duration(delay.min);
+    if delay.is_fixed() {
+        min.to_string()
+    } else {
+        format!("{min} to {}", humantime::format_duration(delay.max))
+    }
 }
 
 pub(super) fn quiet_for(text: &str) -> Result<Duration, String> {

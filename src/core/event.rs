@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::ServiceId;
+use super::plan::{Delay, ServiceId};
 use crate::preset::Kind;
 use crate::signal::Signal;
 use crate::status::Status;
@@ -138,6 +138,18 @@ pub enum Busy {
     Unknown,
 }
 
+/// What has come to us that is new: a connection, data on one that is open, a
+/// datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arrivals {
+    /// One such thing: a probe, perhaps.
+    One,
+    /// More than one.
+    Many,
+    /// That can't be seen.
+    Unknown,
+}
+
 /// How long the kernel still has to send what the services wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsent {
@@ -181,14 +193,17 @@ pub enum Event {
     Silent(Scope),
     /// A service is still sent requests, or may be ([`Condition::Quiet`]).
     Busy(ServiceId, Busy),
+    /// What has come since that was looked at before, if anything has
+    /// ([`Condition::Arrivals`]).
+    Arrived(Arrivals),
+    /// A health check asked how the container is, and was told.
+    HealthAsked,
     /// None of php-fpm's workers may be signalled: they run as another user.
     AskRefused(Scope),
     /// What is left of a scope ([`Condition::Remains`]).
     Remains(Scope, Remains),
     /// How far the kernel has come ([`Condition::Flushed`]).
     Unsent(Unsent),
-    /// A health check asked how the container is.
-    HealthAsked,
     /// Time has passed.
     Tick,
 }
@@ -253,7 +268,7 @@ pub enum Notice {
     /// The stop that was asked for begins.
     StopBegins,
     /// What listens serves on for so long; nothing does if zero.
-    LameDuckBegins(Duration),
+    LameDuckBegins(Delay),
     /// This service didn't become ready, and so all stops.
     StartFailed(ServiceId),
     /// Others still wait for this service to become ready.
@@ -297,6 +312,9 @@ pub enum Condition {
     /// Whether requests still come to a service, or may come. Answered by
     /// [`Event::Busy`] while they do.
     Quiet(ServiceId),
+    /// What comes during the lame duck. Answered by [`Event::Arrived`] when
+    /// something has, and nothing is new at the first look.
+    Arrivals,
     /// What is left of a scope. Answered by [`Event::Remains`], at once.
     Remains(Scope),
     /// What the kernel still has to send. Answered by [`Event::Unsent`] when

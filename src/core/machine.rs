@@ -34,9 +34,9 @@ use super::event::{
     Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
     Timestamp, Unsent,
 };
-use super::plan::{ByService, Plan, Readiness, ServiceId, StopAfter};
+use super::plan::{ByService, Delay, Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting};
-use super::stop::Stop;
+use super::stop::{LameDuck, Stop};
 use crate::preset::Kind;
 
 #[cfg(test)]
@@ -81,6 +81,8 @@ pub struct Machine {
     rest: Drain,
     /// A web server of ours was drained: what php-fpm answered came from it.
     had_web: bool,
+    /// When somebody asked last whether all is well.
+    check_asked: Option<Timestamp>,
 }
 
 /// What never changes.
@@ -141,6 +143,7 @@ impl Machine {
             stop: None,
             rest: Drain::NOT_BEGUN,
             had_web: false,
+            check_asked: None,
         }
     }
 
@@ -216,6 +219,9 @@ impl Machine {
                 | Stage::Gone => {}
             }
         }
+        if self.is_lame_duck() {
+            conditions.push(Condition::Arrivals);
+        }
         match self.phase {
             Phase::Sweeping => conditions.extend(self.rest.awaits(Scope::Rest, Main::Reaped)),
             Phase::Flushing { .. } => conditions.push(Condition::Flushed),
@@ -246,7 +252,7 @@ impl Machine {
                 Stage::Gone => None,
                 Stage::Draining => service.drain.deadline(),
                 _ if stop.unsaid.is_none() && self.is_listening(id) && !self.is_held(id) => {
-                    Some(stop.drain_at.min(self.term_at(id, stop)))
+                    Some(stop.lame_duck.ends_at().min(self.term_at(id, stop)))
                 }
                 _ => Some(self.term_at(id, stop)),
             };
@@ -278,6 +284,17 @@ impl Machine {
         self.services
             .get(id)
             .is_some_and(|service| service.listens != Some(Listens::No))
+    }
+
+    /// Whether something that listens serves on only because the delay isn't over.
+    fn is_lame_duck(&self) -> bool {
+        let is_running = |stop: Stop| stop.unsaid.is_none() && !stop.lame_duck.is_over;
+        let serves = |stage: Stage| matches!(stage, Stage::Starting(_) | Stage::Serving);
+        self.stop.is_some_and(is_running)
+            && self
+                .services
+                .each()
+                .any(|(id, service)| serves(service.stage) && self.is_listening(id))
     }
 
     /// Whether the order binds this service: it listens, or one that is after it
@@ -333,7 +350,7 @@ impl Machine {
                 let delay = if up {
                     self.rules.plan.delay
                 } else {
-                    Duration::ZERO
+                    Delay::ZERO
                 };
                 self.begin_stop(now, delay);
                 if let Some(stop) = &mut self.stop {
@@ -345,7 +362,7 @@ impl Machine {
                 }
                 actions.push(Notice::StopBegins.into());
             }
-            Event::StopRequested(_) | Event::HealthAsked | Event::Tick => {}
+            Event::StopRequested(_) | Event::Tick => {}
             Event::Interrupted => self.record_interrupt(now, actions),
             Event::ReloadRequested => self.tell(actions, Order::Reload),
             Event::ReopenRequested => self.tell(actions, Order::Reopen),
@@ -383,6 +400,17 @@ impl Machine {
                     drain.record_busy(now, quiet);
                 }
             }
+            Event::Arrived(arrivals) => {
+                if let Some(stop) = &mut self.stop {
+                    stop.lame_duck.record_arrivals(now, arrivals);
+                }
+            }
+            Event::HealthAsked => {
+                self.check_asked = Some(now);
+                if let Some(stop) = &mut self.stop {
+                    stop.lame_duck.record_asked(now);
+                }
+            }
             Event::AskRefused(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
                     drain.record_refused(scope, actions);
@@ -403,13 +431,13 @@ impl Machine {
     }
 
     /// Only the first call has an effect.
-    fn begin_stop(&mut self, now: Timestamp, delay: Duration) {
+    fn begin_stop(&mut self, now: Timestamp, delay: Delay) {
         if self.stop.is_some() {
             return;
         }
         self.stop = Some(Stop {
             since: now,
-            drain_at: now + delay,
+            lame_duck: self.lame_duck(now, delay),
             unsaid: None,
             is_requested: false,
             interrupted: None,
@@ -422,18 +450,23 @@ impl Machine {
         }
     }
 
+    /// One that would begin now.
+    fn lame_duck(&self, now: Timestamp, delay: Delay) -> LameDuck {
+        LameDuck::new(now, delay, self.rules.plan.quiet, self.check_asked)
+    }
+
     fn record_interrupt(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         if self.stop.is_none() {
-            self.begin_stop(now, Duration::ZERO);
+            self.begin_stop(now, Delay::ZERO);
             if let Some(stop) = &mut self.stop {
-                stop.unsaid = Some(Duration::ZERO);
+                stop.unsaid = Some(Delay::ZERO);
             }
             actions.push(Notice::StopBegins.into());
         }
         let Some(stop) = &mut self.stop else { return };
         match stop.interrupted {
             None => {
-                stop.drain_at = stop.drain_at.min(now);
+                stop.lame_duck.is_over = true;
                 stop.is_requested = false;
             }
             Some(last) if now < last + INTERRUPT_APART => return,
@@ -481,7 +514,7 @@ impl Machine {
             service.main = Main::Absent;
             service.stage = Stage::Gone;
             actions.push(Notice::StartFailed(id).into());
-            self.begin_stop(now, Duration::ZERO);
+            self.begin_stop(now, Delay::ZERO);
         }
     }
 
@@ -515,7 +548,7 @@ impl Machine {
             }
             Stage::Waiting | Stage::Respawning { .. } | Stage::Draining | Stage::Gone => {}
         }
-        self.begin_stop(now, Duration::ZERO);
+        self.begin_stop(now, Delay::ZERO);
     }
 
     fn record_sight(&mut self, now: Timestamp, id: ServiceId, sight: Sight) {
@@ -602,7 +635,9 @@ impl Machine {
             self.start_what_may(now, actions);
         }
         self.say_whether_anything_listens(actions);
-        let Some(stop) = self.stop else { return };
+        let Some(stop) = &mut self.stop else { return };
+        stop.lame_duck.is_over |= now >= stop.lame_duck.ends_at();
+        let stop = *stop;
         // Whatever goes may let others go, and several deadlines may have
         // passed at once, after a pause of the whole machine.
         while self.drain_whose_turn_it_is(now, stop, actions) {}
@@ -728,7 +763,7 @@ impl Machine {
             Stage::Serving
         } else if timeout_at.is_some_and(|at| now >= at) {
             actions.push(Notice::StartFailed(id).into());
-            self.begin_stop(now, Duration::ZERO);
+            self.begin_stop(now, Delay::ZERO);
             return true;
         } else {
             actions.push(Notice::StillStarting(id).into());
@@ -754,7 +789,7 @@ impl Machine {
         }
         let listens = there.any(|service| service.listens != Some(Listens::No));
         if let Some(delay) = self.stop.as_mut().and_then(|stop| stop.unsaid.take()) {
-            let delay = if listens { delay } else { Duration::ZERO };
+            let delay = if listens { delay } else { Delay::ZERO };
             actions.push(Notice::LameDuckBegins(delay).into());
         }
     }
@@ -774,7 +809,7 @@ impl Machine {
             let term_at = self.term_at(id, stop);
             match (service.stage, service.drain.step) {
                 (Stage::Starting(_) | Stage::Serving, _) => {
-                    let delay_is_over = now >= stop.drain_at || !self.is_listening(id);
+                    let delay_is_over = stop.lame_duck.is_over || !self.is_listening(id);
                     let is_free = stop.unsaid.is_none() && delay_is_over && !self.is_held(id);
                     if now >= term_at || is_free {
                         let drain = self.new_drain(now, stop, term_at);

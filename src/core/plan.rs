@@ -75,13 +75,46 @@ pub struct Plan {
     /// In the order of starting.
     pub services: ByService<ServicePlan>,
     /// How long to serve on after the stop request.
-    pub delay: Duration,
+    pub delay: Delay,
     /// From the stop request to the runtime's SIGKILL.
     pub grace_period: Duration,
-    /// For how long nothing may have come to a php-fpm alone.
+    /// For how long nothing may have come to a php-fpm alone, and at most one thing
+    /// before the delay ends early.
     pub quiet: Duration,
     /// What else a php-fpm alone waits for.
     pub stop_after: StopAfter,
+}
+
+/// How long to serve on after the stop request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delay {
+    /// At least.
+    pub min: Duration,
+    /// At most; not less than that.
+    pub max: Duration,
+}
+
+impl Delay {
+    /// Not at all.
+    pub const ZERO: Self = Self::fixed(Duration::ZERO);
+
+    /// So long, whatever comes.
+    pub const fn fixed(length: Duration) -> Self {
+        Self {
+            min: length,
+            max: length,
+        }
+    }
+
+    /// Whether it is the same whatever comes.
+    pub fn is_fixed(self) -> bool {
+        self.min == self.max
+    }
+
+    /// Whether there is none.
+    pub fn is_zero(self) -> bool {
+        self.max.is_zero()
+    }
 }
 
 /// A service, as far as its start and its stop depend on others.
@@ -205,7 +238,7 @@ mod tests {
             });
         Plan {
             services: services.collect(),
-            delay: Duration::ZERO,
+            delay: Delay::ZERO,
             grace_period: Duration::from_secs(30),
             quiet: Duration::from_secs(1),
             stop_after: StopAfter::Clients,

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use super::text::{Line, seconds};
-use crate::core::event::{Busy, Event, Force, Layer, Listens, Notice, Order, Scope, Timestamp};
+use super::logger::OURSELVES;
+use super::text::{self, Line, seconds};
+use crate::core::event::{
+    Arrivals, Busy, Event, Force, Layer, Listens, Notice, Order, Scope, Timestamp,
+};
 use crate::core::plan::{ByService, ServiceId};
 use crate::signal::Signal;
 use crate::status::{Failure, Status};
@@ -32,10 +35,14 @@ pub struct Record {
     pub(super) since: Option<Timestamp>,
     /// When the first service that listens was asked.
     drained_from: Option<Timestamp>,
-    /// When the first health check came after the stop request.
-    pub(super) told: Option<Timestamp>,
-    /// When something last came after the stop request that wasn't alone.
+    /// It is quiet while at most one thing comes within this time.
+    quiet: Duration,
+    /// When something came last, after the stop request.
+    arrived_at: Option<Timestamp>,
+    /// When something came last that wasn't alone.
     pub(super) busy_until: Option<Timestamp>,
+    /// When the health check was asked first after the stop request.
+    pub(super) told: Option<Timestamp>,
 }
 
 /// Connections that came too late.
@@ -92,8 +99,9 @@ pub enum HeldUp {
 impl Record {
     /// Of a run that is about to begin.
     ///
-    /// `services` are their names, and whether each is to be a preset.
-    pub fn new<'a>(services: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
+    /// `services` are their names, and whether each is to be a preset; `quiet` is the
+    /// time in which at most one thing comes when nobody sends any more.
+    pub fn new<'a>(services: impl IntoIterator<Item = (&'a str, bool)>, quiet: Duration) -> Self {
         let services = services.into_iter().map(|(name, is_preset)| ServiceRecord {
             name: name.to_owned(),
             is_preset,
@@ -121,8 +129,10 @@ impl Record {
             interrupts: 0,
             since: None,
             drained_from: None,
-            told: None,
+            quiet,
+            arrived_at: None,
             busy_until: None,
+            told: None,
         }
     }
 
@@ -189,6 +199,17 @@ impl Record {
                 self.services.get_mut(id)?.busy = Some(busy);
                 None
             }
+            Event::Arrived(arrivals) => {
+                self.arrived(now, arrivals);
+                None
+            }
+            Event::HealthAsked => {
+                let is_told = self.requested_by.is_some() && self.told.is_none();
+                is_told.then(|| {
+                    self.told = Some(now);
+                    Line::new(OURSELVES.to_owned(), "the health check was told")
+                })
+            }
             Event::AskRefused(scope) => Some(self.line(
                 scope,
                 "its workers may not be signalled: only the master is asked, and it may not be \
@@ -213,8 +234,21 @@ impl Record {
             | Event::Silent(_)
             | Event::Remains(..)
             | Event::Unsent(_)
-            | Event::HealthAsked
             | Event::Tick => None,
+        }
+    }
+
+    /// What is alone within the time of quiet may be a probe.
+    fn arrived(&mut self, now: Timestamp, arrivals: Arrivals) {
+        let is_near = |last: Timestamp| now < last + self.quiet;
+        let is_busy = match arrivals {
+            Arrivals::One => self.arrived_at.is_some_and(is_near),
+            Arrivals::Many => true,
+            Arrivals::Unknown => return,
+        };
+        self.arrived_at = Some(now);
+        if is_busy {
+            self.busy_until = Some(now);
         }
     }
 
@@ -290,7 +324,10 @@ impl Record {
                 let what = if delay.is_zero() {
                     "draining, without a delay".to_owned()
                 } else {
-                    format!("lame duck: what listens serves on for {}", seconds(delay))
+                    format!(
+                        "lame duck: what listens serves on for {}",
+                        text::delay(delay)
+                    )
                 };
                 Some(Line {
                     who: self.requested_by?.to_string(),
@@ -410,5 +447,62 @@ impl ServiceRecord {
     /// From the moment that it was asked until its main process had gone.
     pub(super) fn drained(&self) -> Option<Duration> {
         Some(self.ended_at?.since(self.asked_at?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp(Duration::from_millis(milliseconds))
+    }
+
+    /// Of a stop that was requested ten seconds after the start.
+    fn stopping() -> Record {
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
+        record.event(at(10_000), &Event::StopRequested(Signal::TERM));
+        record.notice(at(10_000), Notice::StopBegins);
+        record
+    }
+
+    #[test]
+    fn what_comes_alone_within_a_second_is_not_busy() {
+        use Arrivals::{Many, One, Unknown};
+        let busy_until = |arrivals: &[(u64, Arrivals)]| {
+            let mut record = stopping();
+            for (milliseconds, arrivals) in arrivals {
+                let line = record.event(at(10_000 + milliseconds), &Event::Arrived(*arrivals));
+                assert_eq!(line, None);
+            }
+            record
+                .after_request(record.busy_until)
+                .map(|it| it.as_millis())
+        };
+        assert_eq!(busy_until(&[]), None);
+        assert_eq!(busy_until(&[(100, One)]), None);
+        assert_eq!(busy_until(&[(100, One), (1_100, One), (2_100, One)]), None);
+        assert_eq!(busy_until(&[(100, One), (1_099, One)]), Some(1_099));
+        assert_eq!(busy_until(&[(100, Many), (2_000, One)]), Some(100));
+        assert_eq!(busy_until(&[(100, Many), (900, One)]), Some(900));
+        assert_eq!(busy_until(&[(100, Unknown), (200, One)]), None);
+    }
+
+    #[test]
+    fn the_health_check_is_told_once_and_only_after_the_stop_request() {
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
+        assert_eq!(record.event(at(9_000), &Event::HealthAsked), None);
+        assert_eq!(record.after_request(record.told), None);
+        let mut record = stopping();
+        let line = record.event(at(10_800), &Event::HealthAsked).unwrap();
+        assert_eq!(
+            (line.who.as_str(), line.what.as_str()),
+            ("drainit", "the health check was told")
+        );
+        assert_eq!(record.event(at(11_800), &Event::HealthAsked), None);
+        assert_eq!(
+            record.after_request(record.told),
+            Some(Duration::from_millis(800))
+        );
     }
 }

@@ -100,7 +100,7 @@ mod tests {
 
     /// Of services that run.
     fn running(services: &[(&str, bool)]) -> Record {
-        let mut record = Record::new(services.iter().copied());
+        let mut record = Record::new(services.iter().copied(), Duration::from_secs(1));
         for (index, _) in services.iter().enumerate() {
             let _ = record.order(at(0), Order::Spawn(ServiceId(index)));
         }

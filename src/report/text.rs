@@ -8,6 +8,7 @@ use super::exit;
 use super::logger::LogFormat;
 use super::record::{HeldUp, Record, Refused};
 use crate::core::event::{Force, Layer, Timestamp};
+use crate::core::plan::Delay;
 use crate::json;
 use crate::signal::Signal;
 
@@ -199,6 +200,15 @@ pub fn forced(force: Force, held_up: Option<HeldUp>) -> String {
     }
 }
 
+/// `5s..15s` is written `5.0 s to 15.0 s`.
+pub(super) fn delay(delay: Delay) -> String {
+    if delay.is_fixed() {
+        seconds(delay.min)
+    } else {
+        format!("{} to {}", seconds(delay.min), seconds(delay.max))
+    }
+}
+
 /// `5s` is written `5.0 s`.
 pub(super) fn seconds(length: Duration) -> String {
     // In integers: floating point numbers would add 20 kB to the binary.
@@ -221,7 +231,7 @@ mod tests {
 
     /// Of a stop ten seconds after the start.
     fn stopped() -> Record {
-        let mut record = Record::new([("nginx", true)]);
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
         let _ = record.event(at(10_000), &Event::StopRequested(Signal::TERM));
         let _ = record.notice(at(10_000), Notice::StopBegins);
         let _ = record.order(at(15_000), Order::Ask(Scope::Service(NGINX), Layer::Web));

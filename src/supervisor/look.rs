@@ -8,9 +8,10 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::Supervisor;
+use super::arrivals::Came;
 use super::members::Table;
 use crate::core::event::{
-    Attendance, Busy, Condition, Event, Listens, Remains, Scope, Sight, Unsent,
+    Arrivals, Attendance, Busy, Condition, Event, Listens, Remains, Scope, Sight, Unsent,
 };
 use crate::core::plan::{ServiceId, StopAfter};
 use crate::preset::Kind;
@@ -18,7 +19,8 @@ use crate::report::record::HeldUp;
 use crate::signal::Signal;
 use crate::sys::proc::{self, Handling};
 use crate::sys::process::{self, Pid};
-use crate::sys::sockets::{self, EphemeralPorts, Listener, Peer, Presence};
+use crate::sys::snmp::Counters;
+use crate::sys::sockets::{self, Endpoint, EphemeralPorts, Listener, Peer, Presence};
 
 /// How soon a condition is looked at again that no descriptor tells of. The
 /// time doubles while the same conditions hold: a service that starts, or a
@@ -91,8 +93,24 @@ impl Supervisor {
                 .then_some(Event::Silent(scope)),
             Condition::Quiet(id) => self.look_why_busy(id).map(|busy| Event::Busy(id, busy)),
             Condition::Remains(scope) => Some(Event::Remains(scope, self.remains(scope))),
+            Condition::Arrivals => self.look_what_comes().map(Event::Arrived),
             Condition::Flushed => self.look_whether_flushed(),
         }
+    }
+
+    fn look_what_comes(&mut self) -> Option<Arrivals> {
+        // Where only this can't be read, the connections that are new are seen.
+        let connections = sockets::heard(&self.ports).unwrap_or_default();
+        let Ok(counters) = Counters::read() else {
+            return Some(Arrivals::Unknown);
+        };
+        let now = Came::new(connections, counters);
+        let arrivals = self
+            .came
+            .as_ref()
+            .and_then(|before| now.since(before, self.hears_udp));
+        self.came = Some(now);
+        arrivals
     }
 
     fn look_whether_asked_gone(&mut self, scope: Scope) -> Option<Event> {
@@ -260,6 +278,9 @@ impl Supervisor {
             .collect();
         let found_ports = found.iter().filter_map(|it| it.endpoint.tcp_port());
         self.ports.extend(found_ports);
+        self.hears_udp |= found
+            .iter()
+            .any(|listener| matches!(listener.endpoint, Endpoint::Udp(_)));
         self.ports.sort_unstable();
         self.ports.dedup();
         let is_ready_by_itself = !found.is_empty();

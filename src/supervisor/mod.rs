@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use crate::config::Config;
-use crate::config::value::Marker;
+use crate::config::value::{self, Marker};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
 use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, Timestamp};
@@ -37,12 +37,14 @@ use crate::sys::process::{self, ExecPipe, Pid, Reaped, WindowSize};
 use crate::sys::wakes::{Descriptors, Wakes, Woken};
 
 use act::Told;
+use arrivals::Came;
 use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
 use refusals::Refusals;
 
 mod act;
+mod arrivals;
 mod look;
 mod marker;
 mod members;
@@ -75,6 +77,10 @@ pub struct Supervisor {
     childless: bool,
     /// Local TCP ports that a service listened on.
     ports: Vec<u16>,
+    /// A service listened on UDP.
+    hears_udp: bool,
+    /// What had come at the last look; `None` before the lame duck.
+    came: Option<Came>,
     /// Local TCP ports that anybody listened on when a service was last looked
     /// into: at the stop request, at the latest.
     everybodys_ports: Vec<u16>,
@@ -123,7 +129,7 @@ impl Supervisor {
         let said = said.map(|service| (service.name.as_str(), service.preset.is_some()));
         Self {
             machine: Machine::new(config.plan.clone()),
-            record: Record::new(said),
+            record: Record::new(said, config.plan.quiet),
             start,
             own_pid: Pid::own(),
             wakes,
@@ -136,6 +142,8 @@ impl Supervisor {
             is_table_old: false,
             childless: false,
             ports: Vec::new(),
+            hears_udp: false,
+            came: None,
             everybodys_ports: Vec::new(),
             refusals: Refusals::default(),
             unsent: u64::MAX,
@@ -218,7 +226,7 @@ impl Supervisor {
             "{}: grace period {}, delay {} (defaults of {})",
             env!("CARGO_PKG_VERSION"),
             humantime::format_duration(plan.grace_period),
-            humantime::format_duration(plan.delay),
+            value::delay_text(plan.delay),
             platform.name
         );
         for note in &self.config.notes {
@@ -388,6 +396,7 @@ impl Supervisor {
             | Condition::Quiet(_)
             | Condition::Remains(_)
             | Condition::Silent(_)
+            | Condition::Arrivals
             | Condition::Flushed => true,
         };
         let awaited = self.machine.awaits();

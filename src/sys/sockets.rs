@@ -297,6 +297,32 @@ fn connected_to(ports: &[u16]) -> io::Result<Vec<Socket>> {
     Ok(clients)
 }
 
+/// What has come in on a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Our end, and the other one.
+    pub ends: ((IpAddr, u16), (IpAddr, u16)),
+    /// So many bytes, so far.
+    pub bytes: u64,
+}
+
+/// What has come in on the connections to these local TCP ports; those are left out of
+/// which the kernel doesn't tell it.
+pub fn heard(ports: &[u16]) -> io::Result<Vec<Heard>> {
+    let clients = connected_to(ports)?;
+    Ok(clients.iter().filter_map(heard_on).collect())
+}
+
+fn heard_on(client: &Socket) -> Option<Heard> {
+    let received = client.info?.received;
+    // Who sends no more has sent its end, which is nothing new.
+    let end = u64::from(client.state == CLOSE_WAIT);
+    Some(Heard {
+        ends: (client.local, client.remote),
+        bytes: received.saturating_sub(end),
+    })
+}
+
 /// The inodes of the sockets that a process has open. An error where any of its
 /// descriptors can't be seen: of another user's process the kernel may list
 /// them, and yet not say what they are.
@@ -689,6 +715,23 @@ mod tests {
         client.write_all(b"G").unwrap();
         server.peek(&mut [0]).unwrap();
         assert!(!are_silent(&ports));
+    }
+
+    #[test]
+    fn what_a_client_has_sent_is_heard_and_that_it_sends_no_more_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let (mut client, mut server) = connect(&listener);
+        let peer = client.local_addr().unwrap();
+        let ends = ((local.ip(), local.port()), (peer.ip(), peer.port()));
+        let heard = || heard(&[local.port()]).unwrap();
+        assert_eq!(heard(), [Heard { ends, bytes: 0 }]);
+        client.write_all(b"G").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        assert_eq!(heard(), [Heard { ends, bytes: 1 }]);
+        finish(&mut client, &mut server, b"ET");
+        assert_eq!(heard(), [Heard { ends, bytes: 3 }]);
+        assert_eq!(super::heard(&[]).unwrap(), []);
     }
 
     #[test]

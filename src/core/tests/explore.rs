@@ -8,9 +8,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::*;
 use crate::core::drain::{Round, Silence};
-use crate::core::event::Busy;
-use crate::core::event::{Attendance, Layer};
+use crate::core::event::{Arrivals, Attendance, Busy, Layer};
 use crate::core::plan::ServicePlan;
+use crate::core::stop::Check;
 use crate::signal::Signal;
 use crate::status::Status;
 
@@ -34,7 +34,7 @@ pub(super) enum Arrangement {
     Free,
 }
 
-pub(super) fn plan(services: Vec<ServicePlan>, delay: Duration, grace_period: Duration) -> Plan {
+pub(super) fn plan(services: Vec<ServicePlan>, delay: Delay, grace_period: Duration) -> Plan {
     Plan {
         services: services.into_iter().collect(),
         delay,
@@ -79,7 +79,7 @@ impl World {
     pub(super) fn new(
         sorts: &[Sort],
         order: Arrangement,
-        delay: Duration,
+        delay: Delay,
         grace_period: Duration,
     ) -> Self {
         let services = sorts.iter().enumerate().map(|(index, sort)| ServicePlan {
@@ -114,7 +114,7 @@ impl World {
             let now = self.now;
             let just_now = |last: Timestamp| now < last + INTERRUPT_APART;
             stop.interrupted = stop.interrupted.map(|last| Timestamp::from(just_now(last)));
-            stop.drain_at = relative(stop.drain_at.max(now));
+            stop.lame_duck = what_matters(stop.lame_duck, since);
             stop.since = Timestamp::default();
         }
         let drain = |mut drain: Drain, main: Main| {
@@ -192,8 +192,13 @@ impl World {
             phase => phase,
         };
         let rest = drain(machine.rest, Main::Reaped);
+        // Only a stop request makes something of it.
+        let check = match stop {
+            None => machine.lame_duck(self.now, Delay::ZERO).check,
+            Some(_) => Check::NotInUse,
+        };
         let key = (
-            (phase, stop, machine.had_web),
+            (phase, stop, machine.had_web, check),
             (services, rest, relative(self.now), seen),
         );
         (hashers[0].hash_one(&key), hashers[1].hash_one(&key))
@@ -225,6 +230,11 @@ impl World {
             assert!(
                 over || machine.deadline().is_some_and(|deadline| deadline > now),
                 "stopping without a deadline ahead: {event:?} {actions:?} {next:#?} {sorts:?}"
+            );
+            let duck = stop.lame_duck;
+            assert!(
+                duck.is_over || now < stop.since + duck.delay.max,
+                "a lame duck beyond the longest delay: {next:#?}"
             );
             let exit_at = stop.since + machine.rules.plan.exit_at();
             assert!(over || now < exit_at, "not over by exit-at: {next:#?}");
@@ -400,8 +410,10 @@ impl World {
         if late || !is_bound(id.0) {
             return;
         }
+        let least = stop.since + stop.lame_duck.delay.min;
+        let is_long_enough = self.now >= least || stop.interrupted.is_some();
         assert!(
-            self.now >= stop.drain_at || !listens(id.0),
+            stop.lame_duck.is_over && is_long_enough || !listens(id.0),
             "asked within the delay: {self:#?}"
         );
         for other in all.clone() {
@@ -424,6 +436,11 @@ impl World {
         let mut events = vec![Event::StopRequested(Signal::TERM)];
         if anything {
             events.extend([Event::Interrupted, Event::ReloadRequested]);
+        }
+        // Nothing that comes changes a fixed delay.
+        let follows_traffic = anything && !machine.rules.plan.delay.is_fixed();
+        if follows_traffic {
+            events.push(Event::HealthAsked);
         }
         for (id, service) in machine.services.each() {
             if service.main == Main::Running {
@@ -483,7 +500,11 @@ impl World {
                 }
                 Condition::Silent(scope) if anything => events.push(Event::Silent(scope)),
                 Condition::Quiet(id) if anything => events.push(Event::Busy(id, Busy::Workers)),
-                Condition::Silent(_) | Condition::Quiet(_) => {}
+                Condition::Arrivals if follows_traffic => {
+                    let arrivals = [Arrivals::One, Arrivals::Many, Arrivals::Unknown];
+                    events.extend(arrivals.map(Event::Arrived));
+                }
+                Condition::Silent(_) | Condition::Quiet(_) | Condition::Arrivals => {}
                 Condition::Flushed => {
                     events.extend([Event::Unsent(Unsent::None), Event::Unsent(Unsent::Shrunk)]);
                 }
@@ -491,6 +512,28 @@ impl World {
         }
         events
     }
+}
+
+/// A lame duck without what makes no difference any more; times count from its begin.
+fn what_matters(mut duck: LameDuck, since: Timestamp) -> LameDuck {
+    let relative = |at: Timestamp| Timestamp(at.since(since));
+    duck.since = Timestamp::default();
+    if duck.is_over {
+        duck.delay = Delay::ZERO;
+    }
+    let changes_nothing = duck.is_over || duck.delay.is_fixed();
+    duck.arrivals = if changes_nothing || duck.is_blind {
+        [Timestamp::default(); 2]
+    } else {
+        duck.arrivals.map(relative)
+    };
+    duck.is_blind &= !changes_nothing;
+    duck.check = match duck.check {
+        _ if changes_nothing => Check::NotInUse,
+        Check::Told(at) => Check::Told(relative(at)),
+        check => check,
+    };
+    duck
 }
 
 /// What may be left of a scope that may have such presets.
@@ -549,15 +592,10 @@ pub(super) enum Telling {
 }
 
 /// Returns how many states there are.
-fn explore(sorts: &[Sort], order: Arrangement, delay: u64, telling: Telling) -> usize {
+fn explore(sorts: &[Sort], order: Arrangement, delay: Delay, telling: Telling) -> usize {
     const LIMIT: usize = 2_000_000;
     let hashers = [RandomState::new(), RandomState::new()];
-    let first = World::new(
-        sorts,
-        order,
-        Duration::from_secs(delay),
-        Duration::from_secs(10),
-    );
+    let first = World::new(sorts, order, delay, Duration::from_secs(10));
     let mut known = HashSet::from([first.fingerprint(&hashers)]);
     let mut open = vec![first];
     while let Some(world) = open.pop() {
@@ -610,7 +648,8 @@ fn search(services: usize, delays: &[u64], telling: Telling) {
         for order in [Arrangement::Chain, Arrangement::Free] {
             states += delays
                 .iter()
-                .map(|delay| explore(&sorts, order, *delay, telling))
+                .map(|delay| Delay::fixed(Duration::from_secs(*delay)))
+                .map(|delay| explore(&sorts, order, delay, telling))
                 .sum::<usize>();
         }
     }
@@ -631,4 +670,22 @@ fn two_services() {
 #[test]
 fn three_services() {
     search(3, &[2], Telling::Plain);
+}
+
+/// How long the lame duck is concerns what listens alone, whatever it is.
+#[test]
+fn a_delay_that_follows_the_traffic() {
+    let delay = |min, max| Delay {
+        min: Duration::from_secs(min),
+        max: Duration::from_secs(max),
+    };
+    let search = |sorts: &[Sort], delay| {
+        let states = explore(sorts, Arrangement::Chain, delay, Telling::Anything);
+        println!("{sorts:?}, {delay:?}: {states} states");
+        assert!(states > 1000, "the search found next to nothing");
+    };
+    for range in [delay(2, 5), delay(0, 4)] {
+        search(&[Sort::App], range);
+        search(&[Sort::Worker, Sort::App], range);
+    }
 }

@@ -30,12 +30,14 @@ proptest! {
         sorts in sorts(),
         order in orders(),
         grace in 100..40_000u64,
-        delay in 0..100u64,
+        delays in (0..100u32, 0..100u32),
         story in stories(),
     ) {
         let grace = Duration::from_millis(grace);
         // At most what a configuration may ask for: below the first term-at.
-        let delay = grace / 2 * u32::try_from(delay).unwrap() / 100;
+        let percent = |percent: u32| grace / 2 * percent / 100;
+        let (min, max) = (percent(delays.0.min(delays.1)), percent(delays.0.max(delays.1)));
+        let delay = Delay { min, max };
         let mut world = World::new(&sorts, order, delay, grace);
         for (choice, pause) in story {
             if world.machine.is_over() {
@@ -64,7 +66,8 @@ proptest! {
         shift in 0..10_000_000u64,
         story in stories(),
     ) {
-        let (delay, grace) = (Duration::from_secs(2), Duration::from_secs(10));
+        let (min, max) = (Duration::from_secs(2), Duration::from_secs(5));
+        let (delay, grace) = (Delay { min, max }, Duration::from_secs(10));
         let mut world = World::new(&sorts, order, delay, grace);
         let mut shifted = world.machine.clone();
         let shift = Duration::from_millis(shift);

@@ -14,8 +14,7 @@ use std::fmt::Write as _;
 
 use super::explore::plan;
 use super::*;
-use crate::core::event::Busy;
-use crate::core::event::{Attendance, Layer};
+use crate::core::event::{Arrivals, Attendance, Busy, Layer};
 use crate::core::plan::ServicePlan;
 use crate::report::exit;
 use crate::report::logger::LogFormat;
@@ -91,6 +90,12 @@ struct Play {
     /// Below us, but no service's.
     orphans: Vec<Proc>,
     unsent: Option<Unsent>,
+    /// How many things have come since that was looked at.
+    arrived: usize,
+    /// When the next thing comes, and how often one does.
+    traffic: Option<(Timestamp, Duration)>,
+    /// It can't be seen whether anything comes.
+    is_blind: bool,
     /// Whose programs were executed, which is told at once.
     executed: Vec<ServiceId>,
     said: String,
@@ -331,6 +336,7 @@ impl Play {
                 }
                 Condition::Silent(Scope::Rest) => None,
                 Condition::Quiet(id) => self.trees[id.0].busy.map(|busy| Event::Busy(id, busy)),
+                Condition::Arrivals => self.arrivals().map(Event::Arrived),
                 Condition::Flushed => {
                     Some(Event::Unsent(Unsent::None)).filter(|_| self.unsent.is_none())
                 }
@@ -348,6 +354,15 @@ impl Play {
             if ordered || self.machine.awaits() != before {
                 looked_at.clear();
             }
+        }
+    }
+
+    fn arrivals(&mut self) -> Option<Arrivals> {
+        match std::mem::take(&mut self.arrived) {
+            _ if self.is_blind => Some(Arrivals::Unknown),
+            0 => None,
+            1 => Some(Arrivals::One),
+            _ => Some(Arrivals::Many),
         }
     }
 
@@ -373,9 +388,19 @@ impl Play {
         }
     }
 
-    /// Lets time pass, and the deadlines on the way.
+    /// Lets time pass, and the deadlines on the way, and what comes.
     fn advance(&mut self, to: Timestamp) {
-        while let Some(deadline) = self.machine.deadline().filter(|deadline| *deadline <= to) {
+        while let Some(deadline) = self.machine.deadline() {
+            if let Some((next, period)) = self.traffic.filter(|it| it.0 <= deadline.min(to)) {
+                self.traffic = Some((next + period, period));
+                self.arrived += 1;
+                self.now = next;
+                self.settle();
+                continue;
+            }
+            if deadline > to {
+                break;
+            }
             self.now = deadline;
             // As the shell does: what keeps a service busy is looked for first.
             self.settle();
@@ -412,6 +437,8 @@ impl Play {
                 self.tell(Event::Unsent(Unsent::Shrunk));
             }
             ["all", "was", "sent"] => self.unsent = None,
+            ["request" | "requests", ref what @ ..] => self.requests(what),
+            ["health", "asked"] => _ = self.tell(Event::HealthAsked),
             ["orphan", what, verb] => {
                 let what = kind(what);
                 match verb {
@@ -494,6 +521,17 @@ impl Play {
         }
     }
 
+    fn requests(&mut self, what: &[&str]) {
+        match *what {
+            ["comes"] => self.arrived += 1,
+            ["come"] => self.arrived += 2,
+            ["come", "each", period] => self.traffic = Some((self.now, seconds(period))),
+            ["end"] => self.traffic = None,
+            ["unseen"] => self.is_blind = true,
+            _ => panic!("requests {what:?}?"),
+        }
+    }
+
     fn ends(&mut self, name: &str, status: Status) {
         let id = self.id(name);
         self.trees[id.0].main = None;
@@ -521,11 +559,23 @@ fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
 }
 
 fn play(script: &str) -> Play {
+    let mut play = play_until_the_end_of(script);
+    play.advance(Timestamp(Duration::from_secs(3600)));
+    play
+}
+
+/// Without what becomes of it all.
+fn play_until_the_end_of(script: &str) -> Play {
     let mut script = lines(script).peekable();
+    let range = |delay: &str| {
+        let (min, max) = delay.split_once("..").unwrap_or((delay, delay));
+        let (min, max) = (seconds(min), seconds(max));
+        Delay { min, max }
+    };
     let (delay, grace, start) = match script.next().as_deref() {
-        Some(["delay", delay, "grace", grace]) => (seconds(delay), seconds(grace), None),
+        Some(["delay", delay, "grace", grace]) => (range(delay), seconds(grace), None),
         Some(["delay", delay, "grace", grace, "start", start]) => {
-            (seconds(delay), seconds(grace), Some(seconds(start)))
+            (range(delay), seconds(grace), Some(seconds(start)))
         }
         other => panic!("the first line sets delay and grace, not {other:?}"),
     };
@@ -575,14 +625,18 @@ fn play(script: &str) -> Play {
         });
     }
     let said = services.iter().map(|it| (it.name.as_str(), it.is_preset));
+    let machine = Machine::new(plan(plans, delay, grace));
     let mut play = Play {
-        machine: Machine::new(plan(plans, delay, grace)),
-        record: Record::new(said),
+        record: Record::new(said, machine.rules.plan.quiet),
+        machine,
         services,
         now: Timestamp::default(),
         trees,
         orphans: Vec::new(),
         unsent: None,
+        arrived: 0,
+        traffic: None,
+        is_blind: false,
         executed: Vec::new(),
         said: String::new(),
         report: String::new(),
@@ -594,7 +648,6 @@ fn play(script: &str) -> Play {
         play.happens(&words[1..]);
         play.settle();
     }
-    play.advance(Timestamp(Duration::from_secs(3600)));
     play
 }
 
@@ -2148,4 +2201,211 @@ fn a_master_that_dies_while_it_waits_leaves_nothing_to_wait_for() {
         5.6 s  drainit   exits 139
         ",
     );
+}
+
+/// When the lame duck was over: after the stop request, in the words of the log.
+#[track_caller]
+fn check_lame_duck(delay: &str, happens: &str, over_at: &str) {
+    let script = format!(
+        "
+        delay {delay} grace 30
+        php-fpm fpm
+        nginx web
+        {happens}
+        100 nginx exits 0
+        "
+    );
+    let play = play(&script);
+    let is_over = |line: &&str| line.contains("nginx     <- SIGQUIT");
+    let line = play.said.lines().find(is_over).unwrap_or_default();
+    let over = line.trim().split("  ").next().unwrap_or_default();
+    assert_eq!(over, over_at, "{delay}: {happens}\n{}", play.said);
+}
+
+#[test]
+fn a_delay_of_two_times_is_said_and_ends_once_it_is_quiet() {
+    check(
+        "
+    delay 5..15 grace 30
+    php-fpm fpm
+    nginx web
+    1 requests come each 0.1
+    2 SIGTERM
+    8.05 requests end
+    10 nginx exits 0
+    10.1 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s to 15.0 s
+        6.9 s  nginx     <- SIGQUIT
+        8.0 s  nginx     exited 0
+        8.0 s  php-fpm   workers <- SIGQUIT
+        8.0 s  php-fpm   master <- SIGQUIT
+        8.1 s  php-fpm   exited 0
+        8.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Silence proves nothing before MIN: who sends seldom has not been told yet.
+#[test]
+fn the_lame_duck_lasts_until_it_is_quiet_but_at_least_min_and_at_most_max() {
+    // Nothing comes at all.
+    check_lame_duck("5..15", "0 SIGTERM", "5.0 s");
+    check_lame_duck("0..15", "0 SIGTERM", "1.0 s");
+    check_lame_duck("0..0.5", "0 SIGTERM", "0.5 s");
+    // Traffic that ends, before MIN and after it.
+    for (end, over_at) in [("3.05", "5.0 s"), ("4.25", "5.1 s"), ("9.05", "9.9 s")] {
+        let happens = format!("0 requests come each 0.1\n 0 SIGTERM\n {end} requests end");
+        check_lame_duck("5..15", &happens, over_at);
+    }
+    // Traffic that never ends.
+    let happens = "0 requests come each 0.1\n 0 SIGTERM";
+    check_lame_duck("5..15", happens, "15.0 s");
+    check_lame_duck("5", happens, "5.0 s");
+    // Much at once, and then nothing.
+    check_lame_duck("5..15", "0 SIGTERM\n 4.5 requests come", "5.5 s");
+    check_lame_duck(
+        "5..15",
+        "0 SIGTERM\n 4.5 requests come\n 5.4 request comes",
+        "5.5 s",
+    );
+    check_lame_duck(
+        "5..15",
+        "0 SIGTERM\n 4.5 requests come\n 5.4 requests come",
+        "6.4 s",
+    );
+    // What came before the stop request is no matter.
+    check_lame_duck(
+        "1..15",
+        "0 requests come each 0.1\n 1 SIGTERM\n 1.05 requests end",
+        "1.0 s",
+    );
+}
+
+/// A kubelet probes to the end, one connection each period.
+#[test]
+fn a_probe_does_not_make_the_lame_duck_longer() {
+    for period in ["1", "1.3", "5"] {
+        for begin in ["0", "0.4", "0.95"] {
+            let happens = format!("0 SIGTERM\n {begin} requests come each {period}");
+            check_lame_duck("5..15", &happens, "5.0 s");
+        }
+    }
+}
+
+#[test]
+fn who_goes_by_a_health_check_is_waited_for() {
+    let in_use = |after: &str| format!("1 health asked\n 10 SIGTERM\n {after}");
+    check_lame_duck("2..15", &in_use("10.8 health asked"), "3.3 s");
+    check_lame_duck("5..15", &in_use("10.8 health asked"), "5.0 s");
+    // Told is told.
+    let again = in_use("10.8 health asked\n 11.8 health asked");
+    check_lame_duck("2..15", &again, "3.3 s");
+    let busy = in_use("10.8 health asked\n 13 requests come");
+    check_lame_duck("2..15", &busy, "4.0 s");
+    // It never asks again, or late.
+    check_lame_duck("2..15", &in_use(""), "15.0 s");
+    check_lame_duck("2..15", &in_use("24 health asked"), "15.0 s");
+    check_lame_duck("2", &in_use(""), "2.0 s");
+    // It wasn't asked within the minute before, or never.
+    check_lame_duck("2..15", "1 health asked\n 61 SIGTERM", "15.0 s");
+    check_lame_duck("2..15", "1 health asked\n 61.1 SIGTERM", "2.0 s");
+    check_lame_duck("2..15", "0 SIGTERM\n 1.5 health asked", "4.0 s");
+    check_lame_duck("2..15", "0 SIGTERM\n 3 health asked", "2.0 s");
+}
+
+#[test]
+fn where_it_cannot_be_seen_what_comes_the_delay_is_min() {
+    check_lame_duck("5..15", "0 requests unseen\n 0 SIGTERM", "5.0 s");
+    check_lame_duck("0..15", "0 requests unseen\n 0 SIGTERM", "0.0 s");
+    let happens = "0 requests come each 0.1\n 0 SIGTERM\n 3 requests unseen";
+    check_lame_duck("5..15", happens, "5.0 s");
+    check_lame_duck("1..15", happens, "3.0 s");
+    // A health check is seen all the same.
+    let happens = "0 requests unseen\n 0 health asked\n 0 SIGTERM\n 6 health asked";
+    check_lame_duck("5..15", happens, "8.5 s");
+}
+
+#[test]
+fn an_interrupt_ends_the_lame_duck_whatever_comes() {
+    let begin = "0 requests come each 0.1\n 0 health asked\n 0 SIGTERM";
+    check_lame_duck("5..15", &format!("{begin}\n 3 SIGINT"), "3.0 s");
+    check_lame_duck("5..15", &format!("{begin}\n 7 SIGINT"), "7.0 s");
+}
+
+/// Nor is it begun again by what comes later, for those whose turn comes then.
+#[test]
+fn the_lame_duck_ends_when_all_that_listened_has_gone() {
+    check(
+        "
+    delay 5..15 grace 30
+    log worker
+    nginx web
+    0 requests come each 0.1
+    0 SIGTERM
+    2 nginx exits 0
+    2.1 log dies of TERM
+    ",
+        "
+        0.0 s  log       started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s to 15.0 s
+        2.0 s  nginx     exited 0
+        2.0 s  nginx     ended by itself
+        2.0 s  log       <- SIGTERM
+        2.1 s  log       killed by SIGTERM
+        2.1 s  drainit   exits 0
+        ",
+    );
+    check(
+        "
+    delay 1..15 grace 30
+    app app
+    nginx web
+    0 SIGTERM
+    1.2 requests come
+    3 health asked
+    3 nginx exits 0
+    3.1 app exits 0
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 1.0 s to 15.0 s
+        1.0 s  nginx     <- SIGQUIT
+        3.0 s  drainit   the health check was told
+        3.0 s  nginx     exited 0
+        3.0 s  app       <- SIGTERM
+        3.1 s  app       exited 0
+        3.1 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn nobody_looks_for_what_comes_but_during_a_lame_duck() {
+    let awaits = |script: &str| {
+        let play = play_until_the_end_of(script);
+        play.machine.awaits().contains(&Condition::Arrivals)
+    };
+    let begin = "grace 30\n queue worker\n nginx web\n";
+    for (delay, happens, expected) in [
+        ("5..15", "1 nothing happens", false),
+        ("5..15", "1 SIGTERM\n 3 nothing happens", true),
+        ("5", "1 SIGTERM\n 3 nothing happens", true),
+        ("0", "1 SIGTERM\n 1 nothing happens", false),
+        ("5..15", "1 SIGINT\n 1 nothing happens", false),
+        ("5..15", "1 SIGTERM\n 3 SIGINT", false),
+        ("5..15", "1 SIGTERM\n 6 nothing happens", false),
+        ("5..15", "1 nginx exits 0", false),
+        ("5..15", "1 SIGTERM\n 2 nginx exits 0", false),
+    ] {
+        let script = format!("delay {delay} {begin} {happens}");
+        assert_eq!(awaits(&script), expected, "{script}");
+    }
+    let nobody_listens = "delay 5..15 grace 30\n queue worker\n 1 SIGTERM";
+    assert!(!awaits(nobody_listens));
 }
