@@ -12,7 +12,8 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// What is to be put into the image where the runtime tells nobody of a stop.
 const HEALTH_CHECK: &str =
-    "no health check was told of the stop; add HEALTHCHECK CMD [\"drainit\", \"ready\"]";
+    "no health check was told of the stop; add HEALTHCHECK --interval=1s --retries=1 CMD \
+     [\"drainit\", \"ready\"]";
 
 impl Record {
     /// What to do. `tells_nobody` if the runtime tells nobody of a stop, but for what
@@ -210,8 +211,9 @@ mod tests {
         let mut record = stopped();
         record.refused = Some(refused(17));
         let untold = "17 connections were refused after nginx had stopped listening: no health \
-                      check was told of the stop; add HEALTHCHECK CMD [\"drainit\", \"ready\"], or \
-                      set DRAINIT_DELAY to 8s or more, and the grace period to match";
+                      check was told of the stop; add HEALTHCHECK --interval=1s --retries=1 CMD \
+                      [\"drainit\", \"ready\"], or set DRAINIT_DELAY to 8s or more, and the grace \
+                      period to match";
         assert_eq!(advice_on(&record, true), [untold]);
         record.told = Some(at(10_800));
         assert!(
@@ -235,7 +237,8 @@ mod tests {
             advice_on(&record, true),
             [
                 "requests came until the delay of 5.0 s was over: no health check was told of the \
-                 stop; add HEALTHCHECK CMD [\"drainit\", \"ready\"], or set a longer DRAINIT_DELAY"
+                 stop; add HEALTHCHECK --interval=1s --retries=1 CMD [\"drainit\", \"ready\"], or \
+                 set a longer DRAINIT_DELAY"
             ]
         );
         record.busy_until = Some(at(14_000));
