@@ -247,7 +247,9 @@ fn a_stuck_request_is_cut_before_docker_kills() {
         &[
             "nginx     exited",
             "php-fpm   exited",
-            "warning: out of time: php-fpm, nginx (1 connection left, ",
+            "warning: out of time: php-fpm after ",
+            ", nginx after ",
+            " (1 connection left, ",
             "DRAINIT_GRACE_PERIOD",
             "; out of time",
         ],

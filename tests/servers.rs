@@ -329,7 +329,7 @@ fn a_stuck_request_is_cut_when_its_time_is_over() {
             "php-fpm workers <- SIGQUIT",
             "php-fpm <- SIGTERM, forced",
             "php-fpm exited 0",
-            "drainit warning: out of time: php-fpm, nginx (1 connection left, ",
+            "drainit warning: out of time: php-fpm after ",
         ])
         .reports(&["SIGTERM exited 0", "out of time"])
         .without("SIGKILL");

@@ -11,8 +11,7 @@ use crate::core::event::Timestamp;
 const LATE: Duration = Duration::from_secs(1);
 
 /// What is to be put into the image where the runtime tells nobody of a stop.
-const HEALTH_CHECK: &str =
-    "no health check was told of the stop; add HEALTHCHECK --interval=1s --retries=1 CMD \
+const HEALTH_CHECK: &str = "no health check was told of the stop; add HEALTHCHECK --interval=1s --retries=1 CMD \
      [\"drainit\", \"ready\"]";
 
 impl Record {
@@ -36,9 +35,11 @@ impl Record {
         let forced = self.services.iter().filter(|it| it.forced.is_some());
         let mut who: Vec<String> = forced
             .clone()
-            .map(|service| match service.held_up {
-                Some(held_up) => format!("{} ({held_up})", service.name),
-                None => service.name.clone(),
+            .map(|service| {
+                let had = service.had().map(|time| format!("after {}", seconds(time)));
+                let held_up = service.held_up.map(|held_up| format!("({held_up})"));
+                let known = [Some(service.name.clone()), had, held_up];
+                known.into_iter().flatten().collect::<Vec<_>>().join(" ")
             })
             .collect();
         who.extend(self.rest_forced.map(|_| "orphans".to_owned()));
@@ -278,15 +279,20 @@ mod tests {
     fn a_drain_that_ran_out_of_time_says_whose_and_what_to_raise() {
         let mut record = stopped();
         let clients = HeldUp::Clients(3, Duration::from_secs(2));
-        record.forced(Scope::Service(NGINX), Force::Term, Some(clients));
-        record.forced(Scope::Service(ServiceId(0)), Force::Kill, None);
-        record.forced(Scope::Rest, Force::Kill, None);
+        record.forced(
+            at(21_000),
+            Scope::Service(NGINX),
+            Force::Term,
+            Some(clients),
+        );
+        record.forced(at(21_000), Scope::Service(ServiceId(0)), Force::Kill, None);
+        record.forced(at(21_000), Scope::Rest, Force::Kill, None);
         assert_eq!(
             advice_on(&record, false),
             [
-                "out of time: php-fpm, nginx (3 connections left, all silent for 2.0 s), orphans; \
-                 the grace period is taken to be 30.0 s: if requests were cut, raise the \
-                 runtime's and DRAINIT_GRACE_PERIOD with it"
+                "out of time: php-fpm, nginx after 6.0 s (3 connections left, all silent for \
+                 2.0 s), orphans; the grace period is taken to be 30.0 s: if requests were cut, \
+                 raise the runtime's and DRAINIT_GRACE_PERIOD with it"
             ]
         );
     }
@@ -295,10 +301,15 @@ mod tests {
     fn time_doesnt_help_who_ignores_its_signal() {
         let mut record = stopped();
         let ignores = HeldUp::Ignores(Signal::QUIT);
-        record.forced(Scope::Service(NGINX), Force::Kill, Some(ignores));
+        record.forced(
+            at(21_000),
+            Scope::Service(NGINX),
+            Force::Kill,
+            Some(ignores),
+        );
         assert_eq!(
             advice_on(&record, false),
-            ["out of time: nginx (it ignores SIGQUIT)"]
+            ["out of time: nginx after 6.0 s (it ignores SIGQUIT)"]
         );
     }
 
@@ -306,7 +317,7 @@ mod tests {
     fn who_was_hurried_by_the_keyboard_needs_no_advice() {
         let mut record = stopped_by(Event::Interrupted);
         let _ = record.event(at(15_500), &Event::Interrupted);
-        record.forced(Scope::Service(NGINX), Force::Term, None);
+        record.forced(at(21_000), Scope::Service(NGINX), Force::Term, None);
         assert_eq!(advice_on(&record, false), [""; 0]);
     }
 }

@@ -83,6 +83,7 @@ pub struct ServiceRecord {
     /// What it waited for last.
     busy: Option<Busy>,
     asked_at: Option<Timestamp>,
+    forced_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
 }
 
@@ -116,6 +117,7 @@ impl Record {
             waited_from: None,
             busy: None,
             asked_at: None,
+            forced_at: None,
             ended_at: None,
         });
         Self {
@@ -399,7 +401,7 @@ impl Record {
     }
 
     /// Takes note that a scope was forced: somebody was really signalled.
-    pub fn forced(&mut self, scope: Scope, force: Force, held_up: Option<HeldUp>) {
+    pub fn forced(&mut self, now: Timestamp, scope: Scope, force: Force, held_up: Option<HeldUp>) {
         let is_requested = self.requested_by.is_some();
         let (forced, counts) = match scope {
             Scope::Service(id) => {
@@ -407,6 +409,7 @@ impl Record {
                     return;
                 };
                 service.held_up = service.held_up.or(held_up);
+                service.forced_at.get_or_insert(now);
                 (&mut service.forced, service.status.is_none())
             }
             Scope::Rest => (&mut self.rest_forced, false),
@@ -442,6 +445,12 @@ impl ServiceRecord {
     /// How long it waited to be sent nothing.
     pub(super) fn waited(&self) -> Option<Duration> {
         Some(self.asked_at?.since(self.waited_from?))
+    }
+
+    /// From the moment that it was asked until it was forced: what a request that came
+    /// last could take.
+    pub(super) fn had(&self) -> Option<Duration> {
+        Some(self.forced_at?.since(self.asked_at?))
     }
 
     /// From the moment that it was asked until its main process had gone.

@@ -199,13 +199,13 @@ mod tests {
         let mut record = running(&[("nginx", true)]);
         stops(&mut record);
         let clients = HeldUp::Clients(1, Duration::from_secs(2));
-        record.forced(Scope::Service(FIRST), Force::Term, Some(clients));
+        record.forced(at(21), Scope::Service(FIRST), Force::Term, Some(clients));
         ends(&mut record, Status::Exited(0));
         assert_says(
             &record,
-            "out of time: nginx (1 connection left, silent for 2.0 s); the grace period is taken \
-             to be 30.0 s: if requests were cut, raise the runtime's and DRAINIT_GRACE_PERIOD \
-             with it",
+            "out of time: nginx after 11.0 s (1 connection left, silent for 2.0 s); the grace \
+             period is taken to be 30.0 s: if requests were cut, raise the runtime's and \
+             DRAINIT_GRACE_PERIOD with it",
         );
     }
 
@@ -214,7 +214,7 @@ mod tests {
         let mut record = running(&[("nginx", true)]);
         let _ = record.event(at(10), &Event::Interrupted);
         let _ = record.event(at(11), &Event::Interrupted);
-        record.forced(Scope::Service(FIRST), Force::Term, None);
+        record.forced(at(21), Scope::Service(FIRST), Force::Term, None);
         assert_says(&record, "stopped by the keyboard before the drain was over");
     }
 

@@ -556,7 +556,7 @@ impl Supervisor {
             return;
         }
         self.record.sent(scope, signal);
-        self.record.forced(scope, force, held_up);
+        self.record.forced(self.now(), scope, force, held_up);
         lines.push(Line {
             who: self.who(scope, None),
             what: text::forced(force, held_up),

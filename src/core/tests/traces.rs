@@ -244,7 +244,7 @@ impl Play {
             Force::Kill => Signal::KILL,
         };
         self.record.sent(scope, signal);
-        self.record.forced(scope, force, None);
+        self.record.forced(self.now, scope, force, None);
         self.say(&self.name(scope), &text::forced(force, None));
     }
 
