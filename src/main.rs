@@ -39,9 +39,9 @@ fn main() -> ExitCode {
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
     };
     match cli.subcommand {
-        Some(Subcommand::NginxSnippet { health }) => {
+        Some(Subcommand::NginxSnippet { health, marker }) => {
             let snippet = if health { nginx_health } else { nginx_snippet };
-            return match config::marker(cli.marker, &host) {
+            return match config::marker(marker.or(cli.marker), &host) {
                 Ok(marker) => print(&marker.path().map_or_else(String::new, snippet)),
                 Err(Error { failure, message }) => fail(failure, &message),
             };

@@ -73,7 +73,7 @@ pub struct Cli {
 
     /// The file that exists while we drain, or none
     /// [default: /dev/shm/drainit.draining, where nginx runs]
-    #[arg(long, value_name = "PATH|none", global = true)]
+    #[arg(long, value_name = "PATH|none")]
     pub marker: Option<String>,
 
     /// none: answer no `drainit ready`
@@ -121,6 +121,10 @@ pub enum Subcommand {
         /// answers 503 while we drain, else 200
         #[arg(long)]
         health: bool,
+
+        /// The marker that they look for [default: /dev/shm/drainit.draining]
+        #[arg(long, value_name = "PATH")]
+        marker: Option<String>,
     },
 }
 
