@@ -82,6 +82,8 @@ pub struct ServiceRecord {
     waited_from: Option<Timestamp>,
     /// What it waited for last.
     busy: Option<Busy>,
+    /// It listened when it was last looked at, or that couldn't be seen.
+    listens: bool,
     asked_at: Option<Timestamp>,
     forced_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
@@ -116,6 +118,7 @@ impl Record {
             held_up: None,
             waited_from: None,
             busy: None,
+            listens: false,
             asked_at: None,
             forced_at: None,
             ended_at: None,
@@ -184,6 +187,7 @@ impl Record {
             // A name is a claim: what listens shows what it is.
             Event::Seen(id, sight) => {
                 let service = self.services.get_mut(id)?;
+                service.listens = sight.listens != Listens::No;
                 if sight.runs.is_some() {
                     service.is_preset = true;
                 } else if sight.listens == Listens::Yes {
@@ -268,10 +272,13 @@ impl Record {
     pub fn order(&mut self, now: Timestamp, order: Order) -> Option<Line> {
         match order {
             Order::Ask(scope, layer) => {
+                let mut listens = matches!(layer, Layer::Web | Layer::Workers);
                 if let Scope::Service(id) = scope {
-                    self.services.get_mut(id)?.asked_at.get_or_insert(now);
+                    let service = self.services.get_mut(id)?;
+                    service.asked_at.get_or_insert(now);
+                    listens |= service.listens;
                 }
-                if matches!(layer, Layer::Web | Layer::Workers) {
+                if listens {
                     self.drained_from.get_or_insert(now);
                 }
                 None

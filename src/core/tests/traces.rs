@@ -1480,6 +1480,28 @@ fn a_plain_command_gets_term_after_the_delay() {
     );
 }
 
+/// Of whatever listens.
+#[test]
+fn the_report_has_the_delay() {
+    for (script, said) in [
+        (
+            "node app\n 0 SIGTERM\n 3 node dies of TERM",
+            "delay 2.0 s; node",
+        ),
+        (
+            "queue worker\n node app\n 0 SIGTERM\n 1 queue dies of TERM\n 3 node dies of TERM",
+            "delay 2.0 s; queue",
+        ),
+        (
+            "queue worker\n 0 SIGTERM\n 3 queue dies of TERM",
+            "took 3.0 s; queue",
+        ),
+    ] {
+        let report = play(&format!("delay 2 grace 10\n {script}")).report;
+        assert!(report.contains(said), "{report}");
+    }
+}
+
 /// A second one often means: at once.
 #[test]
 fn term_is_not_repeated() {
