@@ -1573,6 +1573,27 @@ fn what_a_command_left_behind_changes_no_status() {
     );
 }
 
+#[test]
+fn what_is_started_by_what_a_main_process_left_behind_is_asked_too() {
+    check(
+        "
+    delay 2 grace 10
+    sh worker
+    0 sh has other
+    1 sh exits 0
+    2 sh has other
+    3 sh loses other
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  sh        exited 0
+        0.0 s  sh        what it left behind <- SIGTERM
+        1.0 s  sh        what it left behind <- SIGTERM
+        2.0 s  drainit   exits 0
+        ",
+    );
+}
+
 /// A shell dies of SIGTERM and leaves its child, or waits for it.
 #[test]
 fn what_a_shell_runs_is_asked_in_the_same_moment() {
@@ -1608,7 +1629,9 @@ fn what_is_started_anew_is_drained_anew() {
     3 supervisor loses web
     3.1 supervisor has web
     3.1 nothing happens
+    3.2 supervisor has fpm
     3.3 supervisor loses web
+    3.3 supervisor loses fpm
     3.4 supervisor exits 0
     ",
         "
@@ -1617,6 +1640,7 @@ fn what_is_started_anew_is_drained_anew() {
         2.0 s  supervisor <- SIGQUIT
         3.0 s  supervisor <- SIGTERM
         3.1 s  supervisor <- SIGQUIT
+        3.2 s  supervisor master <- SIGQUIT
         3.4 s  supervisor exited 0
         3.4 s  drainit   exits 0
         ",
