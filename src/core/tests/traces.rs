@@ -2433,3 +2433,25 @@ fn nobody_looks_for_what_comes_but_during_a_lame_duck() {
     let nobody_listens = "delay 5..15 grace 30\n queue worker\n 1 SIGTERM";
     assert!(!awaits(nobody_listens));
 }
+
+#[test]
+fn a_health_check_is_told_how_far_the_container_is() {
+    for (happens, expected) in [
+        ("", Health::Starting),
+        ("1 nginx listens", Health::Ready),
+        ("1 SIGTERM", Health::Draining),
+        ("1 SIGINT", Health::Stopping),
+        ("1 php-fpm dies of SEGV", Health::Stopping),
+    ] {
+        let script = format!(
+            "
+            delay 5 grace 30
+            php-fpm fpm
+            nginx deaf
+            {happens}
+            "
+        );
+        let machine = play_until_the_end_of(&script).machine;
+        assert_eq!(machine.health(), expected, "{happens}");
+    }
+}
