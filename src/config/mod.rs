@@ -745,6 +745,64 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_at_its_default_can_be_given() {
+        let with = |name, value| resolve(&["nginx"], &[(name, value)], Cli::default());
+        for (given, marker, path) in [
+            ("", Marker::Default, Some(value::DEFAULT_MARKER)),
+            ("none", Marker::None, None),
+            ("/run/x", Marker::At("/run/x".into()), Some("/run/x")),
+        ] {
+            let config = with("DRAINIT_MARKER", given).unwrap();
+            assert_eq!(config.marker, marker);
+            assert_eq!(marker.path(), path.map(Path::new));
+        }
+        for (given, control) in [("", true), ("none", false)] {
+            let config = with("DRAINIT_CONTROL", given).unwrap();
+            assert_eq!(config.control, control);
+        }
+        for (given, format) in [
+            ("", LogFormat::Text),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+        ] {
+            let config = with("DRAINIT_LOG_FORMAT", given).unwrap();
+            assert_eq!(config.log_format, format);
+        }
+        for (given, level) in [("", LevelFilter::Info), ("debug", LevelFilter::Debug)] {
+            let config = with("DRAINIT_LOG_LEVEL", given).unwrap();
+            assert_eq!(config.log_level, level);
+        }
+        for (name, least, less) in [
+            ("DRAINIT_QUIET", "200ms", "199ms"),
+            ("DRAINIT_START_TIMEOUT", "1ns", "0"),
+            ("DRAINIT_GRACE_PERIOD", "100ms", "99ms"),
+            ("DRAINIT_STOP_AFTER", "tcp:1", "tcp:0"),
+            ("DRAINIT_CONTROL", "none", "/x"),
+        ] {
+            assert!(with(name, least).is_ok(), "{name}");
+            assert!(message(with(name, less)).starts_with(name));
+        }
+    }
+
+    #[test]
+    fn a_stop_signal_that_is_given_goes_to_the_main_process_whatever_that_is() {
+        let main = |given: Option<&str>, words: &[&str]| {
+            let cli = Cli {
+                stop_signal: given.map(str::to_owned),
+                ..command(words)
+            };
+            let config = resolve(&["/start.sh", "nginx"], &[], cli).unwrap();
+            let main = &config.services[0];
+            let own = main.own_preset().is_some();
+            (main.stop, main.main_stop(), own, main.is_web())
+        };
+        let (term, quit, int) = (Signal::TERM, Signal::QUIT, Signal::INT);
+        assert_eq!(main(None, &["/start.sh"]), (term, term, false, false));
+        assert_eq!(main(Some("INT"), &["/start.sh"]), (int, int, false, false));
+        assert_eq!(main(None, &["nginx"]), (quit, term, true, true));
+    }
+
+    #[test]
     fn services_and_rewrites_come_from_variables_which_give_way_to_a_command() {
         for variables in [
             [
