@@ -2137,6 +2137,25 @@ fn a_pause_of_the_machine_leaves_a_php_fpm_alone_its_stop_signal() {
 }
 
 #[test]
+fn who_was_not_asked_before_a_pause_of_the_machine_is_killed_after_it() {
+    check(
+        "
+        delay 2 grace 10
+        nginx web
+        0 SIGTERM
+        1 machine pauses until 20
+        ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        20.0 s  nginx     <- SIGTERM, forced
+        20.0 s  nginx     <- SIGKILL, forced
+        20.0 s  drainit   exits 137
+        ",
+    );
+}
+
+#[test]
 fn nobody_is_waited_for_at_the_keyboard() {
     for (script, expected) in [
         (
