@@ -376,6 +376,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_installed_and_can_not_be_executed_is_not_left_out() {
+        let locked = Host {
+            variable: &|_| None,
+            find: &|_, _| Err(Failure::NotExecutable),
+            php_fpms: &Vec::new,
+        };
+        let error = Config::resolve(Cli::default(), &locked).unwrap_err();
+        assert_eq!(error.failure, Failure::NotExecutable);
+    }
+
+    #[test]
+    fn the_plan_says_who_is_a_web_server_and_who_is_waited_for_until_it_listens() {
+        let (listen, none) = (Readiness::Listen, Readiness::None);
+        let programs = ["nginx", "php-fpm", "node"];
+        for (cli, is_web, ready) in [
+            (services(&["nginx"]), true, listen),
+            (services(&["php-fpm"]), false, listen),
+            (services(&["app=node"]), false, none),
+            (command(&["node"]), false, none),
+            // `nginx -t` never listens.
+            (command(&["nginx"]), true, none),
+        ] {
+            let config = resolve(&programs, &[], cli).unwrap();
+            let plan = &config.plan.services[0];
+            assert_eq!((plan.is_web, plan.ready), (is_web, ready), "{config:?}");
+        }
+    }
+
+    #[test]
     fn commands_are_known_by_their_base_name() {
         let programs = ["/usr/sbin/php-fpm8.2", "nginx", "/start.sh", "node"];
         let only = |cli| resolve(&programs, &[], cli).unwrap();

@@ -2472,5 +2472,6 @@ fn a_health_check_is_told_how_far_the_container_is() {
         );
         let machine = play_until_the_end_of(&script).machine;
         assert_eq!(machine.health(), expected, "{happens}");
+        assert!(!machine.is_over());
     }
 }
