@@ -1986,6 +1986,27 @@ fn a_reload_is_for_who_was_not_asked_to_stop() {
     );
 }
 
+/// A shell that is to become nginx would die of it.
+#[test]
+fn a_reload_is_for_who_is_ready() {
+    check(
+        "
+    delay 5 grace 30
+    nginx deaf
+    1 SIGHUP
+    2 nginx listens
+    3 SIGHUP
+    4 nginx exits 0
+    ",
+        "
+        0.0 s  nginx     started
+        3.0 s  nginx     reload
+        0.0 s  nginx     exited 0
+        0.0 s  drainit   exits 0
+        ",
+    );
+}
+
 /// Browsers connect in advance, and load balancers to see whether somebody
 /// listens; nginx would wait a minute for what they never send.
 #[test]
@@ -2474,4 +2495,11 @@ fn a_health_check_is_told_how_far_the_container_is() {
         assert_eq!(machine.health(), expected, "{happens}");
         assert!(!machine.is_over());
     }
+}
+
+#[test]
+fn at_a_stop_who_starts_is_looked_at_once() {
+    let script = "delay 5 grace 30\n nginx unseen\n 0.5 SIGTERM";
+    let awaits = play_until_the_end_of(script).machine.awaits();
+    assert_eq!(awaits, [Condition::Arrivals]);
 }
