@@ -647,6 +647,9 @@ mod tests {
             ("..5s", "5s..15s"),
             ("5s...15s", "5s..15s"),
             ("5s-15s", "no duration"),
+            ("+5", "no duration"),
+            ("5.", "no duration"),
+            (".5", "no duration"),
         ] {
             let message = delay(given).unwrap_err().message;
             let begin = format!("DRAINIT_DELAY: '{given}'");

@@ -2503,3 +2503,23 @@ fn at_a_stop_who_starts_is_looked_at_once() {
     let awaits = play_until_the_end_of(script).machine.awaits();
     assert_eq!(awaits, [Condition::Arrivals]);
 }
+
+#[test]
+fn who_is_not_executed_yet_is_not_looked_at() {
+    let service = ServicePlan {
+        after: vec![],
+        ready: Readiness::Listen,
+        start_timeout: None,
+        is_web: true,
+    };
+    let plan = plan(vec![service], Delay::ZERO, Duration::from_secs(30));
+    let mut machine = Machine::new(plan);
+    let executed = Event::Executed(ServiceId(0));
+    for (event, expected) in [
+        (Event::Tick, vec![]),
+        (executed, vec![Condition::Sight(ServiceId(0))]),
+    ] {
+        machine.handle(Timestamp::default(), event, &mut vec![]);
+        assert_eq!(machine.awaits(), expected);
+    }
+}
