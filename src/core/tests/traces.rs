@@ -2504,16 +2504,20 @@ fn at_a_stop_who_starts_is_looked_at_once() {
     assert_eq!(awaits, [Condition::Arrivals]);
 }
 
-#[test]
-fn who_is_not_executed_yet_is_not_looked_at() {
+/// A web server alone, where the test itself is the shell.
+fn machine_without_a_world() -> Machine {
     let service = ServicePlan {
         after: vec![],
         ready: Readiness::Listen,
         start_timeout: None,
         is_web: true,
     };
-    let plan = plan(vec![service], Delay::ZERO, Duration::from_secs(30));
-    let mut machine = Machine::new(plan);
+    Machine::new(plan(vec![service], Delay::ZERO, Duration::from_secs(30)))
+}
+
+#[test]
+fn who_is_not_executed_yet_is_not_looked_at() {
+    let mut machine = machine_without_a_world();
     let executed = Event::Executed(ServiceId(0));
     for (event, expected) in [
         (Event::Tick, vec![]),
@@ -2522,4 +2526,22 @@ fn who_is_not_executed_yet_is_not_looked_at() {
         machine.handle(Timestamp::default(), event, &mut vec![]);
         assert_eq!(machine.awaits(), expected);
     }
+}
+
+#[test]
+fn the_rest_is_killed_if_a_pause_of_the_machine_left_no_time_to_ask_it() {
+    let mut machine = machine_without_a_world();
+    let id = ServiceId(0);
+    let mut actions = vec![];
+    for (at, event) in [
+        (0, Event::Tick),
+        (1, Event::Exited(id, Status::Exited(0))),
+        (60, Event::Remains(Scope::Service(id), Remains::NOTHING)),
+    ] {
+        actions.clear();
+        machine.handle(Timestamp(Duration::from_secs(at)), event, &mut actions);
+    }
+    let force = |force| Action::Do(Order::Force(Scope::Rest, force));
+    let expected = [force(Force::Term), force(Force::Kill), Order::Exit.into()];
+    assert_eq!(actions, expected);
 }
