@@ -2505,19 +2505,19 @@ fn at_a_stop_who_starts_is_looked_at_once() {
 }
 
 /// A web server alone, where the test itself is the shell.
-fn machine_without_a_world() -> Machine {
+fn machine_without_a_world(delay: Delay) -> Machine {
     let service = ServicePlan {
         after: vec![],
         ready: Readiness::Listen,
         start_timeout: None,
         is_web: true,
     };
-    Machine::new(plan(vec![service], Delay::ZERO, Duration::from_secs(30)))
+    Machine::new(plan(vec![service], delay, Duration::from_secs(30)))
 }
 
 #[test]
 fn who_is_not_executed_yet_is_not_looked_at() {
-    let mut machine = machine_without_a_world();
+    let mut machine = machine_without_a_world(Delay::ZERO);
     let executed = Event::Executed(ServiceId(0));
     for (event, expected) in [
         (Event::Tick, vec![]),
@@ -2530,7 +2530,7 @@ fn who_is_not_executed_yet_is_not_looked_at() {
 
 #[test]
 fn the_rest_is_killed_if_a_pause_of_the_machine_left_no_time_to_ask_it() {
-    let mut machine = machine_without_a_world();
+    let mut machine = machine_without_a_world(Delay::ZERO);
     let id = ServiceId(0);
     let mut actions = vec![];
     for (at, event) in [
@@ -2544,4 +2544,18 @@ fn the_rest_is_killed_if_a_pause_of_the_machine_left_no_time_to_ask_it() {
     let force = |force| Action::Do(Order::Force(Scope::Rest, force));
     let expected = [force(Force::Term), force(Force::Kill), Order::Exit.into()];
     assert_eq!(actions, expected);
+}
+
+#[test]
+fn the_marker_is_made_only_where_there_is_a_delay() {
+    let five = Delay::fixed(Duration::from_secs(5));
+    for (delay, expected) in [(five, true), (Delay::ZERO, false)] {
+        let mut machine = machine_without_a_world(delay);
+        let mut actions = vec![];
+        for event in [Event::Tick, Event::StopRequested(Signal::TERM)] {
+            machine.handle(Timestamp::default(), event, &mut actions);
+        }
+        let is_made = actions.contains(&Order::MakeMarker.into());
+        assert_eq!(is_made, expected);
+    }
 }
