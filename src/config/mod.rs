@@ -376,6 +376,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_installed_and_can_not_be_executed_is_not_left_out() {
+        let locked = Host {
+            variable: &|_| None,
+            find: &|_, _| Err(Failure::NotExecutable),
+            php_fpms: &Vec::new,
+        };
+        let error = Config::resolve(Cli::default(), &locked).unwrap_err();
+        assert_eq!(error.failure, Failure::NotExecutable);
+    }
+
+    #[test]
+    fn the_plan_says_who_is_a_web_server_and_who_is_waited_for_until_it_listens() {
+        let (listen, none) = (Readiness::Listen, Readiness::None);
+        let programs = ["nginx", "php-fpm", "node"];
+        for (cli, is_web, ready) in [
+            (services(&["nginx"]), true, listen),
+            (services(&["php-fpm"]), false, listen),
+            (services(&["app=node"]), false, none),
+            (command(&["node"]), false, none),
+            // `nginx -t` never listens.
+            (command(&["nginx"]), true, none),
+        ] {
+            let config = resolve(&programs, &[], cli).unwrap();
+            let plan = &config.plan.services[0];
+            assert_eq!((plan.is_web, plan.ready), (is_web, ready), "{config:?}");
+        }
+    }
+
+    #[test]
     fn commands_are_known_by_their_base_name() {
         let programs = ["/usr/sbin/php-fpm8.2", "nginx", "/start.sh", "node"];
         let only = |cli| resolve(&programs, &[], cli).unwrap();
@@ -618,6 +647,9 @@ mod tests {
             ("..5s", "5s..15s"),
             ("5s...15s", "5s..15s"),
             ("5s-15s", "no duration"),
+            ("+5", "no duration"),
+            ("5.", "no duration"),
+            (".5", "no duration"),
         ] {
             let message = delay(given).unwrap_err().message;
             let begin = format!("DRAINIT_DELAY: '{given}'");
@@ -742,6 +774,64 @@ mod tests {
             message.starts_with("DRAINIT_GRACE_PERIOD: '10x'"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_is_left_at_its_default_can_be_given() {
+        let with = |name, value| resolve(&["nginx"], &[(name, value)], Cli::default());
+        for (given, marker, path) in [
+            ("", Marker::Default, Some(value::DEFAULT_MARKER)),
+            ("none", Marker::None, None),
+            ("/run/x", Marker::At("/run/x".into()), Some("/run/x")),
+        ] {
+            let config = with("DRAINIT_MARKER", given).unwrap();
+            assert_eq!(config.marker, marker);
+            assert_eq!(marker.path(), path.map(Path::new));
+        }
+        for (given, control) in [("", true), ("none", false)] {
+            let config = with("DRAINIT_CONTROL", given).unwrap();
+            assert_eq!(config.control, control);
+        }
+        for (given, format) in [
+            ("", LogFormat::Text),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+        ] {
+            let config = with("DRAINIT_LOG_FORMAT", given).unwrap();
+            assert_eq!(config.log_format, format);
+        }
+        for (given, level) in [("", LevelFilter::Info), ("debug", LevelFilter::Debug)] {
+            let config = with("DRAINIT_LOG_LEVEL", given).unwrap();
+            assert_eq!(config.log_level, level);
+        }
+        for (name, least, less) in [
+            ("DRAINIT_QUIET", "200ms", "199ms"),
+            ("DRAINIT_START_TIMEOUT", "1ns", "0"),
+            ("DRAINIT_GRACE_PERIOD", "100ms", "99ms"),
+            ("DRAINIT_STOP_AFTER", "tcp:1", "tcp:0"),
+            ("DRAINIT_CONTROL", "none", "/x"),
+        ] {
+            assert!(with(name, least).is_ok(), "{name}");
+            assert!(message(with(name, less)).starts_with(name));
+        }
+    }
+
+    #[test]
+    fn a_stop_signal_that_is_given_goes_to_the_main_process_whatever_that_is() {
+        let main = |given: Option<&str>, words: &[&str]| {
+            let cli = Cli {
+                stop_signal: given.map(str::to_owned),
+                ..command(words)
+            };
+            let config = resolve(&["/start.sh", "nginx"], &[], cli).unwrap();
+            let main = &config.services[0];
+            let own = main.own_preset().is_some();
+            (main.stop, main.main_stop(), own, main.is_web())
+        };
+        let (term, quit, int) = (Signal::TERM, Signal::QUIT, Signal::INT);
+        assert_eq!(main(None, &["/start.sh"]), (term, term, false, false));
+        assert_eq!(main(Some("INT"), &["/start.sh"]), (int, int, false, false));
+        assert_eq!(main(None, &["nginx"]), (quit, term, true, true));
     }
 
     #[test]

@@ -380,3 +380,62 @@ impl Drain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::plan::ServiceId;
+
+    const SCOPE: Scope = Scope::Service(ServiceId(0));
+
+    /// What is left if it is that alone.
+    fn only(what: impl FnOnce(&mut Remains)) -> Remains {
+        let mut remains = Remains {
+            any: true,
+            attendance: Attendance::Connected,
+            ..Remains::NOTHING
+        };
+        what(&mut remains);
+        remains
+    }
+
+    #[test]
+    fn below_a_running_main_process_only_presets_are_looked_for() {
+        let look = [Condition::Remains(SCOPE)];
+        for (remains, main, expected) in [
+            (only(|it| it.other = true), Main::Running, &[][..]),
+            (only(|it| it.other = true), Main::Reaped, &look),
+            (only(|it| it.web = true), Main::Running, &look),
+            (only(|it| it.workers = true), Main::Running, &look),
+            (only(|it| it.masters = true), Main::Running, &look),
+        ] {
+            let mut drain = Drain {
+                step: Step::Main,
+                ..Drain::NOT_BEGUN
+            };
+            let now = Timestamp::default();
+            drain.record_remains(now, SCOPE, main, remains, None, &mut vec![]);
+            assert_eq!(drain.awaits(SCOPE, main), expected, "{remains:?}");
+        }
+    }
+
+    #[test]
+    fn a_php_fpm_is_asked_at_once_if_no_time_is_left_and_by_what_it_has() {
+        for (remains, layer) in [
+            // Its master was killed.
+            (only(|it| it.workers = true), Layer::Workers),
+            // It starts them on demand.
+            (only(|it| it.masters = true), Layer::Masters),
+        ] {
+            let now = Timestamp::default();
+            let mut drain = Drain {
+                term_at: now + QUIETED_AT_LEAST,
+                ..Drain::NOT_BEGUN
+            };
+            let mut actions = vec![];
+            let quiet = Some(Duration::from_secs(1));
+            drain.record_remains(now, SCOPE, Main::Running, remains, quiet, &mut actions);
+            assert_eq!(actions, [Order::Ask(SCOPE, layer).into()]);
+        }
+    }
+}

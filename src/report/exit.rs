@@ -54,3 +54,45 @@ fn failed_with(service: &ServiceRecord, requested_by: Option<Signal>) -> u8 {
     };
     if is_as_asked { 0 } else { status.code() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_ended_as_asked_has_not_failed() {
+        const NONE: &[Signal] = &[];
+        const STOP: &[Signal] = &[Signal::QUIT];
+        const WINCH: &[Signal] = &[Signal::WINCH];
+        let killed = Status::Killed;
+        for (is_preset, sent, status, expected) in [
+            // A preset ends by itself, and by what it was sent.
+            (true, STOP, Status::Exited(3), 0),
+            (true, NONE, Status::Exited(3), 0),
+            (true, STOP, killed(Signal::QUIT), 0),
+            (true, STOP, killed(Signal::USR2), 140),
+            // Apache's own SIGTERM is one of a stop only once it was asked.
+            (true, WINCH, killed(Signal::TERM), 0),
+            (true, NONE, killed(Signal::TERM), 143),
+            // Others with 0, and by what they or all were sent.
+            (false, STOP, Status::Exited(0), 0),
+            (false, STOP, Status::Exited(3), 3),
+            (false, STOP, Status::Exited(131), 0),
+            (false, STOP, killed(Signal::QUIT), 0),
+            (false, STOP, killed(Signal::PWR), 0),
+            (false, STOP, killed(Signal::TERM), 143),
+            (false, NONE, killed(Signal::QUIT), 131),
+        ] {
+            let services = [("first", true), ("second", is_preset)];
+            let mut record = Record::new(services, Duration::from_secs(1));
+            record.requested_by = Some(Signal::PWR);
+            let second = &mut record.services[1];
+            second.sent = sent.to_vec();
+            second.status = Some(status);
+            let case = format!("{is_preset} {sent:?} {status}");
+            assert_eq!(code(&record), expected, "{case}");
+        }
+    }
+}

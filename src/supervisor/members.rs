@@ -363,10 +363,84 @@ fn is_a_shell(member: &Member) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
+    use crate::config::Host;
+    use crate::config::cli::Cli;
 
     fn pid(number: i32) -> Pid {
         Pid::new(number).unwrap()
+    }
+
+    /// One that no process has.
+    fn free_pid(number: i32) -> Pid {
+        pid(i32::MAX - 10 + number)
+    }
+
+    /// A child of ours.
+    struct Ours(Child);
+
+    impl Ours {
+        /// A shell whose first word is `called`; it has run this, and waits.
+        fn shell(called: &str, script: &str) -> Self {
+            let mut child = Command::new("sh")
+                .arg0(called)
+                .args(["-c", &format!("{script}; echo ready; read x")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let output = child.stdout.as_mut().unwrap();
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            Self(child)
+        }
+
+        /// To /proc an nginx, or where it is called as a shell is, a script of that name.
+        fn named_nginx(called: &str) -> Self {
+            Self::shell(called, "printf nginx >/proc/self/comm; trap : QUIT")
+        }
+
+        fn zombie() -> Self {
+            let zombie = Self(Command::new("true").spawn().unwrap());
+            while zombie.process().state != State::Zombie {
+                std::thread::yield_now();
+            }
+            zombie
+        }
+
+        fn process(&self) -> Process {
+            let pid = pid(self.0.id().try_into().unwrap());
+            Process::read(pid).unwrap().unwrap()
+        }
+    }
+
+    impl Drop for Ours {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    /// As /proc shows it, for the services app, worker and nginx.
+    fn read(own_pid: Pid, mains: [Option<Pid>; 3], here_before: &[Process]) -> Table {
+        let services = ["app=node", "worker=php", "nginx"];
+        let cli = Cli {
+            services: services.map(str::to_owned).to_vec(),
+            ..Cli::default()
+        };
+        let host = Host {
+            variable: &|_| None,
+            find: &|word, _| Ok(word.into()),
+            php_fpms: &Vec::new,
+        };
+        let config = Config::resolve(cli, &host).unwrap();
+        let mains = mains.map(|pid| MainIds { pid, group: None });
+        Table::read(own_pid, &mains.into_iter().collect(), here_before, &config)
     }
 
     /// A process of `parent`, in `group` and a session of that id.
@@ -440,6 +514,9 @@ mod tests {
         assert_eq!(of(&table, 0), ["2", "4", "6", "7"]);
         assert_eq!(of(&table, 1), ["3", "5"]);
         assert_eq!(table.of(Scope::Rest).len(), 7);
+        assert_eq!(table.all().len(), 7);
+        assert_eq!(table.find(pid(5)), Some(3));
+        assert_eq!(table.find(pid(9)), None);
     }
 
     #[test]
@@ -485,6 +562,102 @@ mod tests {
         assert_eq!(named(table.workers(&all)), ["6"]);
         assert_eq!(named(table.others(&all)), ["2"]);
         assert!(table.is_worker(2) && !table.is_worker(1) && !table.is_worker(7));
+    }
+
+    #[test]
+    fn what_is_below_others_alone_is_an_other_at_any_depth() {
+        let lines = [
+            (process(2, 1, 2), None, None),
+            (process(3, 2, 2), None, None),
+            (process(4, 3, 2), None, None),
+        ];
+        let table = table(&lines, [main_of(2)]);
+        assert_eq!(table.others(&[0, 1, 2]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_signal_is_handed_on_by_who_catches_it_and_by_no_shell() {
+        let shell = Ours::shell("sh", "trap : QUIT").process();
+        let below = |number, parent, of: Process| Process {
+            pid: free_pid(number),
+            parent: Some(free_pid(parent)),
+            ..of
+        };
+        let sudo = Process {
+            caught: shell.caught,
+            ..process(2, 1, 2)
+        };
+        let lines = [
+            (below(1, 0, shell), None, None),
+            (below(2, 1, sudo), None, None),
+            (below(3, 1, shell), None, None),
+            // One that was recognised is none, whatever it is called.
+            (below(4, 3, shell), Some("nginx"), None),
+            (below(5, 2, process(2, 1, 2)), None, None),
+        ];
+        let table = table(&lines, []);
+        assert_eq!(table.run_by_shell(0), [1, 3]);
+        assert_eq!(table.run_by_shell(1), Indices::new());
+        assert_eq!(table.wrapper(4, Signal::QUIT), Some(1));
+        assert_eq!(table.wrapper(1, Signal::QUIT), None);
+        assert_eq!(table.wrapper(4, Signal::WINCH), None);
+    }
+
+    #[test]
+    fn a_script_that_bears_a_presets_name_is_none_unless_it_is_a_worker() {
+        let child = Ours::named_nginx("sh");
+        let script = child.process();
+        let nginx = Process {
+            pid: free_pid(1),
+            ..script
+        };
+        let worker = Process {
+            parent: Some(nginx.pid),
+            ..script
+        };
+        let names = |processes: [Process; 2]| {
+            let found = recognise(&processes, processes.len());
+            let names = found.iter().map(|it| it.is_some_and(Preset::is_nginx));
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(names([script, nginx]), [false, true]);
+        assert_eq!(names([worker, nginx]), [true, true]);
+    }
+
+    #[test]
+    fn a_main_process_is_there_until_it_is_seen_to_have_ended() {
+        let children = [Ours::shell("sh", ":"), Ours::zombie()];
+        let [running, ended] = children.each_ref().map(|child| child.process().pid);
+        let mains = [running, ended, free_pid(1)].map(Some);
+        let alone = |pid: Pid| [pid.to_string()];
+        let nginx = |table: &Table| {
+            // Beside it there may be what another test runs.
+            let member = table.get(table.find(free_pid(1))?)?;
+            Some((member.service?.0, member.preset?.is_nginx()))
+        };
+        let table = read(Pid::own(), mains, &[]);
+        assert!(table.is_whole);
+        assert_eq!(of(&table, 0), alone(running));
+        assert_eq!(of(&table, 1), [""; 0]);
+        assert_eq!(nginx(&table), Some((2, true)));
+        // Where nothing can be seen, as in another namespace's /proc.
+        let table = read(free_pid(0), mains, &[]);
+        assert!(!table.is_whole);
+        assert_eq!(of(&table, 0), alone(running));
+        assert_eq!(of(&table, 1), alone(ended));
+        assert_eq!(nginx(&table), Some((2, true)));
+    }
+
+    #[test]
+    fn an_orphaned_preset_has_an_heir_unless_it_was_here_before() {
+        let child = Ours::named_nginx("nginx");
+        let orphan = child.process();
+        let service = |here_before: &[Process]| {
+            let table = read(Pid::own(), [None; 3], here_before);
+            table.get(table.find(orphan.pid).unwrap()).unwrap().service
+        };
+        assert_eq!(service(&[]), Some(ServiceId(2)));
+        assert_eq!(service(&[orphan]), None);
     }
 
     /// /proc is no snapshot: a pid may have come again meanwhile.

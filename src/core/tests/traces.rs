@@ -1595,6 +1595,27 @@ fn what_a_command_left_behind_changes_no_status() {
     );
 }
 
+#[test]
+fn what_is_started_by_what_a_main_process_left_behind_is_asked_too() {
+    check(
+        "
+    delay 2 grace 10
+    sh worker
+    0 sh has other
+    1 sh exits 0
+    2 sh has other
+    3 sh loses other
+    ",
+        "
+        0.0 s  sh        started
+        0.0 s  sh        exited 0
+        0.0 s  sh        what it left behind <- SIGTERM
+        1.0 s  sh        what it left behind <- SIGTERM
+        2.0 s  drainit   exits 0
+        ",
+    );
+}
+
 /// A shell dies of SIGTERM and leaves its child, or waits for it.
 #[test]
 fn what_a_shell_runs_is_asked_in_the_same_moment() {
@@ -1630,7 +1651,9 @@ fn what_is_started_anew_is_drained_anew() {
     3 supervisor loses web
     3.1 supervisor has web
     3.1 nothing happens
+    3.2 supervisor has fpm
     3.3 supervisor loses web
+    3.3 supervisor loses fpm
     3.4 supervisor exits 0
     ",
         "
@@ -1639,6 +1662,7 @@ fn what_is_started_anew_is_drained_anew() {
         2.0 s  supervisor <- SIGQUIT
         3.0 s  supervisor <- SIGTERM
         3.1 s  supervisor <- SIGQUIT
+        3.2 s  supervisor master <- SIGQUIT
         3.4 s  supervisor exited 0
         3.4 s  drainit   exits 0
         ",
@@ -1984,6 +2008,27 @@ fn a_reload_is_for_who_was_not_asked_to_stop() {
     );
 }
 
+/// A shell that is to become nginx would die of it.
+#[test]
+fn a_reload_is_for_who_is_ready() {
+    check(
+        "
+    delay 5 grace 30
+    nginx deaf
+    1 SIGHUP
+    2 nginx listens
+    3 SIGHUP
+    4 nginx exits 0
+    ",
+        "
+        0.0 s  nginx     started
+        3.0 s  nginx     reload
+        0.0 s  nginx     exited 0
+        0.0 s  drainit   exits 0
+        ",
+    );
+}
+
 /// Browsers connect in advance, and load balancers to see whether somebody
 /// listens; nginx would wait a minute for what they never send.
 #[test]
@@ -2130,6 +2175,25 @@ fn a_pause_of_the_machine_leaves_a_php_fpm_alone_its_stop_signal() {
         28.5 s  php-fpm   <- SIGTERM, forced
         28.6 s  php-fpm   exited 0
         28.6 s  drainit   exits 143
+        ",
+    );
+}
+
+#[test]
+fn who_was_not_asked_before_a_pause_of_the_machine_is_killed_after_it() {
+    check(
+        "
+        delay 2 grace 10
+        nginx web
+        0 SIGTERM
+        1 machine pauses until 20
+        ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        20.0 s  nginx     <- SIGTERM, forced
+        20.0 s  nginx     <- SIGKILL, forced
+        20.0 s  drainit   exits 137
         ",
     );
 }
@@ -2430,4 +2494,90 @@ fn nobody_looks_for_what_comes_but_during_a_lame_duck() {
     }
     let nobody_listens = "delay 5..15 grace 30\n queue worker\n 1 SIGTERM";
     assert!(!awaits(nobody_listens));
+}
+
+#[test]
+fn a_health_check_is_told_how_far_the_container_is() {
+    for (happens, expected) in [
+        ("", Health::Starting),
+        ("1 nginx listens", Health::Ready),
+        ("1 SIGTERM", Health::Draining),
+        ("1 SIGINT", Health::Stopping),
+        ("1 php-fpm dies of SEGV", Health::Stopping),
+    ] {
+        let script = format!(
+            "
+            delay 5 grace 30
+            php-fpm fpm
+            nginx deaf
+            {happens}
+            "
+        );
+        let machine = play_until_the_end_of(&script).machine;
+        assert_eq!(machine.health(), expected, "{happens}");
+        assert!(!machine.is_over());
+    }
+}
+
+#[test]
+fn at_a_stop_who_starts_is_looked_at_once() {
+    let script = "delay 5 grace 30\n nginx unseen\n 0.5 SIGTERM";
+    let awaits = play_until_the_end_of(script).machine.awaits();
+    assert_eq!(awaits, [Condition::Arrivals]);
+}
+
+/// A web server alone, where the test itself is the shell.
+fn machine_without_a_world(delay: Delay) -> Machine {
+    let service = ServicePlan {
+        after: vec![],
+        ready: Readiness::Listen,
+        start_timeout: None,
+        is_web: true,
+    };
+    Machine::new(plan(vec![service], delay, Duration::from_secs(30)))
+}
+
+#[test]
+fn who_is_not_executed_yet_is_not_looked_at() {
+    let mut machine = machine_without_a_world(Delay::ZERO);
+    let executed = Event::Executed(ServiceId(0));
+    for (event, expected) in [
+        (Event::Tick, vec![]),
+        (executed, vec![Condition::Sight(ServiceId(0))]),
+    ] {
+        machine.handle(Timestamp::default(), event, &mut vec![]);
+        assert_eq!(machine.awaits(), expected);
+    }
+}
+
+#[test]
+fn the_rest_is_killed_if_a_pause_of_the_machine_left_no_time_to_ask_it() {
+    let mut machine = machine_without_a_world(Delay::ZERO);
+    let id = ServiceId(0);
+    let mut actions = vec![];
+    for (at, event) in [
+        (0, Event::Tick),
+        (1, Event::Exited(id, Status::Exited(0))),
+        (60, Event::Remains(Scope::Service(id), Remains::NOTHING)),
+    ] {
+        actions.clear();
+        machine.handle(Timestamp(Duration::from_secs(at)), event, &mut actions);
+    }
+    let force = |force| Action::Do(Order::Force(Scope::Rest, force));
+    let expected = [force(Force::Term), force(Force::Kill), Order::Exit.into()];
+    assert_eq!(actions, expected);
+}
+
+#[test]
+fn the_marker_is_made_only_where_there_is_a_delay() {
+    let five = Delay::fixed(Duration::from_secs(5));
+    for (delay, expected) in [(five, true), (Delay::ZERO, false)] {
+        let mut machine = machine_without_a_world(delay);
+        let mut actions = vec![];
+        for event in [Event::Tick, Event::StopRequested(Signal::TERM)] {
+            machine.handle(Timestamp::default(), event, &mut actions);
+        }
+        let is_made = actions.contains(&Order::MakeMarker.into());
+        assert_eq!(is_made, expected);
+    }
 }
