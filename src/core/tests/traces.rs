@@ -804,7 +804,7 @@ fn further_interrupts_go_step_by_step() {
     1.2 SIGINT
     2 SIGINT
     2.1 SIGINT
-    3 SIGINT
+    2.3 SIGINT
     3.1 nginx dies of KILL
     3.2 php-fpm dies of KILL
     ",
@@ -817,8 +817,8 @@ fn further_interrupts_go_step_by_step() {
         1.0 s  SIGINT    hurrying
         1.0 s  nginx     <- SIGTERM, forced
         1.1 s  SIGINT    hurrying
-        2.0 s  SIGINT    hurrying
-        2.0 s  nginx     <- SIGKILL, forced
+        1.3 s  SIGINT    hurrying
+        1.3 s  nginx     <- SIGKILL, forced
         2.1 s  nginx     killed by SIGKILL
         2.1 s  php-fpm   workers <- SIGQUIT
         2.1 s  php-fpm   <- SIGTERM, forced
@@ -2558,4 +2558,23 @@ fn the_marker_is_made_only_where_there_is_a_delay() {
         let is_made = actions.contains(&Order::MakeMarker.into());
         assert_eq!(is_made, expected);
     }
+}
+
+#[test]
+fn each_wait_after_a_refused_start_is_twice_the_last_until_it_has_failed() {
+    let mut machine = machine_without_a_world(Delay::ZERO);
+    let mut now = Timestamp::default();
+    let mut waits = vec![];
+    loop {
+        machine.handle(now, Event::Tick, &mut vec![]);
+        machine.handle(now, Event::SpawnRefused(ServiceId(0)), &mut vec![]);
+        if machine.stopping_since().is_some() {
+            break;
+        }
+        let next = machine.deadline().unwrap();
+        waits.push(next.since(now).as_millis());
+        now = next;
+    }
+    let doubled: Vec<u128> = (0..11).map(|times| 10 << times).collect();
+    assert_eq!(waits, doubled);
 }
