@@ -1222,6 +1222,25 @@ fn who_ends_before_it_is_ready_stops_all() {
     );
 }
 
+#[test]
+fn who_ends_before_it_is_ready_at_a_stop_has_not_failed_to_start() {
+    check(
+        "
+    delay 5 grace 30
+    nginx unseen
+    0.5 SIGTERM
+    0.6 nginx exits 3
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.1 s  nginx     exited 3
+        0.1 s  nginx     ended by itself
+        0.1 s  drainit   exits 3
+        ",
+    );
+}
+
 /// A migration in an entrypoint must not be killed: the runtime has its probes.
 #[test]
 fn a_start_has_no_end() {
