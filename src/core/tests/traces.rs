@@ -1697,6 +1697,33 @@ fn web_servers_drain_first_wherever_they_stand() {
     );
 }
 
+#[test]
+fn what_turns_out_to_run_a_web_server_drains_as_one() {
+    check(
+        "
+    delay 2 grace 30
+    front app
+    websocket app
+    0 front has web
+    0 SIGTERM
+    8 front loses web
+    9 front exits 0
+    10 websocket exits 0
+    ",
+        "
+        0.0 s  front     started
+        0.0 s  websocket started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  front     <- SIGQUIT
+        8.0 s  front     <- SIGTERM
+        9.0 s  front     exited 0
+        9.0 s  websocket <- SIGTERM
+        10.0 s  websocket exited 0
+        10.0 s  drainit   exits 0
+        ",
+    );
+}
+
 /// A log daemon writes down what the others say of their end.
 #[test]
 fn who_does_not_listen_goes_at_its_turn_if_others_do_behind_it() {
