@@ -66,7 +66,7 @@ const FLUSH_STALLED: Duration = Duration::from_secs(2);
 const RESPAWN_FIRST: Duration = Duration::from_millis(10);
 
 /// Refusals after which a start has failed: the waits between them have then
-/// added up to 41 s.
+/// added up to 20 s.
 const RESPAWN_ATTEMPTS: u8 = 12;
 
 /// The core. See the [module](self).

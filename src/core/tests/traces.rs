@@ -804,7 +804,7 @@ fn further_interrupts_go_step_by_step() {
     1.2 SIGINT
     2 SIGINT
     2.1 SIGINT
-    3 SIGINT
+    2.3 SIGINT
     3.1 nginx dies of KILL
     3.2 php-fpm dies of KILL
     ",
@@ -817,8 +817,8 @@ fn further_interrupts_go_step_by_step() {
         1.0 s  SIGINT    hurrying
         1.0 s  nginx     <- SIGTERM, forced
         1.1 s  SIGINT    hurrying
-        2.0 s  SIGINT    hurrying
-        2.0 s  nginx     <- SIGKILL, forced
+        1.3 s  SIGINT    hurrying
+        1.3 s  nginx     <- SIGKILL, forced
         2.1 s  nginx     killed by SIGKILL
         2.1 s  php-fpm   workers <- SIGQUIT
         2.1 s  php-fpm   <- SIGTERM, forced
@@ -1218,6 +1218,25 @@ fn who_ends_before_it_is_ready_stops_all() {
         0.0 s  php-fpm   master <- SIGQUIT
         0.1 s  php-fpm   exited 0
         0.1 s  drainit   exits 1
+        ",
+    );
+}
+
+#[test]
+fn who_ends_before_it_is_ready_at_a_stop_has_not_failed_to_start() {
+    check(
+        "
+    delay 5 grace 30
+    nginx unseen
+    0.5 SIGTERM
+    0.6 nginx exits 3
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.1 s  nginx     exited 3
+        0.1 s  nginx     ended by itself
+        0.1 s  drainit   exits 3
         ",
     );
 }
@@ -1696,6 +1715,33 @@ fn web_servers_drain_first_wherever_they_stand() {
         20.0 s  php-fpm   master <- SIGQUIT
         21.0 s  php-fpm   exited 0
         21.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn what_turns_out_to_run_a_web_server_drains_as_one() {
+    check(
+        "
+    delay 2 grace 30
+    front app
+    websocket app
+    0 front has web
+    0 SIGTERM
+    8 front loses web
+    9 front exits 0
+    10 websocket exits 0
+    ",
+        "
+        0.0 s  front     started
+        0.0 s  websocket started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 2.0 s
+        2.0 s  front     <- SIGQUIT
+        8.0 s  front     <- SIGTERM
+        9.0 s  front     exited 0
+        9.0 s  websocket <- SIGTERM
+        10.0 s  websocket exited 0
+        10.0 s  drainit   exits 0
         ",
     );
 }
@@ -2580,4 +2626,23 @@ fn the_marker_is_made_only_where_there_is_a_delay() {
         let is_made = actions.contains(&Order::MakeMarker.into());
         assert_eq!(is_made, expected);
     }
+}
+
+#[test]
+fn each_wait_after_a_refused_start_is_twice_the_last_until_it_has_failed() {
+    let mut machine = machine_without_a_world(Delay::ZERO);
+    let mut now = Timestamp::default();
+    let mut waits = vec![];
+    loop {
+        machine.handle(now, Event::Tick, &mut vec![]);
+        machine.handle(now, Event::SpawnRefused(ServiceId(0)), &mut vec![]);
+        if machine.stopping_since().is_some() {
+            break;
+        }
+        let next = machine.deadline().unwrap();
+        waits.push(next.since(now).as_millis());
+        now = next;
+    }
+    let doubled: Vec<u128> = (0..11).map(|times| 10 << times).collect();
+    assert_eq!(waits, doubled);
 }
