@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::core::plan::{ByService, Delay, Plan, Readiness, ServiceId, ServicePlan, StopAfter};
+use crate::core::plan::{
+    ByService, Delay, Plan, Readiness, Restart, ServiceId, ServicePlan, StopAfter,
+};
 use crate::preset::Kind;
 use crate::report::logger::LogFormat;
 use crate::signal::Rewrite;
@@ -216,6 +218,15 @@ fn in_order(
     is_command: bool,
     start_timeout: Option<Duration>,
 ) -> ByService<ServicePlan> {
+    // A lone command ends when it likes, and the runtime starts its container again;
+    // nor do we stand in for a web server: who watches the container is to see it.
+    let restart = |service: &ServiceConfig| {
+        if services.len() == 1 || service.preset.is_some() || service.names_preset {
+            Restart::No
+        } else {
+            Restart::Always
+        }
+    };
     let plan = |(index, service): (usize, &ServiceConfig)| ServicePlan {
         after: (0..index).map(ServiceId).collect(),
         // Nobody waits for a lone command, and `nginx -t` never listens.
@@ -228,6 +239,8 @@ fn in_order(
         is_web: service
             .preset
             .is_some_and(|preset| preset.kind == Kind::Web),
+        restart: restart(service),
+        ..ServicePlan::default()
     };
     services.iter().enumerate().map(plan).collect()
 }

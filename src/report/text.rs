@@ -47,11 +47,7 @@ impl Record {
     pub(super) fn text(&self, now: Timestamp) -> String {
         let mut text = match self.requested_by {
             Some(signal) => format!("{signal}"),
-            None if self
-                .services
-                .iter()
-                .any(|service| service.start_failed.is_some()) =>
-            {
+            None if self.services.iter().any(|it| it.failure().is_some()) => {
                 "start failed".to_owned()
             }
             None => "ended unasked".to_owned(),
@@ -73,6 +69,13 @@ impl Record {
         }
         for service in self.services.iter() {
             let _ = write!(text, "; {}", service.name);
+            match service.restarts {
+                0 => {}
+                1 => text.push_str(" restarted once"),
+                times => {
+                    let _ = write!(text, " restarted {times} times");
+                }
+            }
             if let Some(waited) = service.waited() {
                 let _ = write!(text, " waited {}", seconds(waited));
             }
@@ -119,8 +122,9 @@ impl Record {
                     .map(|signal| json::string(&signal.to_string()))
                     .collect();
                 format!(
-                    r#"{{"name":{},"waited_s":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
+                    r#"{{"name":{},"restarts":{},"waited_s":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
                     json::string(&service.name),
+                    service.restarts,
                     number(service.waited()),
                     number(service.drained()),
                     sent.join(","),
@@ -245,7 +249,7 @@ mod tests {
         let mut record = stopped();
         let json = |cost: &str| {
             format!(
-                r#"{{"requested_by":"SIGTERM","took_s":7.300,"delay_s":5.000,{cost},"services":[{{"name":"nginx","waited_s":null,"drained_s":2.200,"sent":["SIGQUIT"],"status":"exited 0","exit":0}}],"orphans":0,"exit":0}}"#
+                r#"{{"requested_by":"SIGTERM","took_s":7.300,"delay_s":5.000,{cost},"services":[{{"name":"nginx","restarts":0,"waited_s":null,"drained_s":2.200,"sent":["SIGQUIT"],"status":"exited 0","exit":0}}],"orphans":0,"exit":0}}"#
             )
         };
         let report = |record: &Record, format| record.report(at(17_300), format);
