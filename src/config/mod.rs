@@ -420,6 +420,29 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_servers_is_started_again() {
+        let restarts = |cli| -> Vec<Restart> {
+            let config = resolve(&["php-fpm", "nginx", "php", "/start.sh"], &[], cli).unwrap();
+            config.plan.services.iter().map(|it| it.restart).collect()
+        };
+        let (no, always) = (Restart::No, Restart::Always);
+        let several = ["php-fpm", "nginx", "queue=php work", "web=/start.sh nginx"];
+        assert_eq!(restarts(services(&several)), [no, no, always, no]);
+        // Alone each is the container.
+        assert_eq!(restarts(services(&["queue=php work"])), [no]);
+        assert_eq!(restarts(command(&["php", "work"])), [no]);
+
+        let config = resolve(&["php", "nginx"], &[], services(&["nginx", "queue=php"])).unwrap();
+        let queue = &config.plan.services[1];
+        let seconds = [queue.restart_delay.min, queue.restart_delay.max].map(|it| it.as_secs());
+        assert_eq!((seconds, queue.restart_limit), ([1, 30], 5));
+        assert_eq!(
+            (queue.success.as_slice(), queue.essential),
+            (&[0][..], true)
+        );
+    }
+
+    #[test]
     fn variables_keep_an_nginx_in_the_foreground_unless_they_hold_its_sockets() {
         let programs = ["nginx", "/usr/sbin/angie", "/start.sh", "node", "php-fpm"];
         let variables = |given: &[(&str, &str)], cli| {

@@ -371,10 +371,9 @@ impl Drain {
         actions.push(Order::Force(scope, force).into());
     }
 
-    /// All stops meanwhile: it has no more time than others have.
-    pub(super) fn hasten(&mut self, term_at: Timestamp, kill_at: Timestamp) {
+    /// All stops meanwhile: others are to have time after it.
+    pub(super) fn hasten(&mut self, term_at: Timestamp) {
         self.term_at = self.term_at.min(term_at);
-        self.kill_at = self.kill_at.min(kill_at);
     }
 
     /// SIGKILL, after SIGTERM, unless it was sent.

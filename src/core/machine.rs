@@ -454,15 +454,14 @@ impl Machine {
             interrupted: None,
             hurried: None,
         });
-        let kill_at = now + self.rules.plan.kill_at();
         for (id, service) in self.services.each_mut() {
             service.wanted = Wanted::Down;
             match service.stage {
                 Stage::Waiting | Stage::Respawning { .. } => service.stage = Stage::Gone,
-                // What it left behind.
+                // What it left behind: it began before, and has to end before.
                 Stage::Draining => {
                     let term_at = self.rules.term_at.get(id).copied().unwrap_or_default();
-                    service.drain.hasten(now + term_at, kill_at);
+                    service.drain.hasten(now + term_at);
                 }
                 Stage::Starting(_) | Stage::Serving | Stage::Gone => {}
             }

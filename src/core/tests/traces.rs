@@ -2743,6 +2743,34 @@ fn a_stop_while_leftovers_are_drained_goes_on_with_them() {
 }
 
 #[test]
+fn leftovers_leave_the_others_time_to_drain() {
+    check(
+        "
+    delay 0 grace 30
+    php-fpm fpm
+    nginx web always
+    1 nginx has web
+    2 nginx dies of KILL
+    2.1 SIGTERM
+    29.6 nginx loses web
+    29.7 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        2.0 s  nginx     killed by SIGKILL
+        2.0 s  nginx     <- SIGQUIT
+        0.0 s  SIGTERM   draining, without a delay
+        27.0 s  nginx     <- SIGTERM, forced
+        27.5 s  php-fpm   workers <- SIGQUIT
+        27.5 s  php-fpm   master <- SIGQUIT
+        27.6 s  php-fpm   exited 0
+        27.6 s  drainit   exits 143
+        ",
+    );
+}
+
+#[test]
 fn who_waits_to_be_started_again_has_gone_at_a_stop() {
     check(
         "
