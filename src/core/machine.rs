@@ -884,7 +884,10 @@ impl Machine {
         if there.clone().any(|service| service.listens.is_none()) {
             return;
         }
-        let listens = there.any(|service| service.listens != Some(Listens::No));
+        // What a service left behind that has ended doesn't serve on.
+        let listens = there.any(|service| {
+            service.stage != Stage::Draining && service.listens != Some(Listens::No)
+        });
         if let Some(delay) = self.stop.as_mut().and_then(|stop| stop.unsaid.take()) {
             let delay = if listens { delay } else { Delay::ZERO };
             actions.push(Notice::LameDuckBegins(delay).into());

@@ -209,11 +209,13 @@ impl World {
             seen.gone_at = None;
             seen.drained_apart = seen.drained_apart.map(relative);
             let is_up_for_good = self.now >= service.started_at + UP_FOR_GOOD;
-            service.started_at = Timestamp::from(is_up_for_good);
+            let counts_anew = is_up_for_good && service.backoff.ends > 0;
+            service.started_at = Timestamp::from(counts_anew);
             if stop.is_some() {
                 service.started_at = Timestamp::default();
                 service.backoff.ends = service.backoff.ends.min(1);
                 seen.restarts = 0;
+                seen.has_leftovers = false;
             }
             if service.listens == Some(Listens::Unknown) && stop.is_some() {
                 service.listens = Some(Listens::Yes);

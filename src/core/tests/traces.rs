@@ -2743,6 +2743,34 @@ fn a_stop_while_leftovers_are_drained_goes_on_with_them() {
 }
 
 #[test]
+fn leftovers_that_listen_have_no_delay() {
+    check(
+        "
+    delay 5 grace 30
+    queue worker
+    php-fpm fpm always
+    1 php-fpm has fpm
+    1 php-fpm workers busy
+    2 php-fpm dies of KILL
+    3 SIGTERM
+    3.1 queue exits 0
+    4 php-fpm loses fpm
+    4 php-fpm workers idle
+    ",
+        "
+        0.0 s  queue     started
+        0.0 s  php-fpm   started
+        2.0 s  php-fpm   killed by SIGKILL
+        2.0 s  php-fpm   workers <- SIGQUIT
+        0.0 s  SIGTERM   draining, without a delay
+        0.1 s  queue     exited 0
+        0.1 s  queue     ended by itself
+        1.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
 fn leftovers_leave_the_others_time_to_drain() {
     check(
         "
