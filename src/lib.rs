@@ -61,17 +61,21 @@
 //!
 //! # Phases
 //!
-//! They only go forward. Within the first, each service has a stage of its own.
+//! They only go forward. Within the first, each service has a stage of its own: how
+//! far it is. What it is *to be* (up, down) is parted from that: one that has ended and
+//! is to be up comes back; at a stop all are to be down.
 //!
 //! ```text
 //!             services                                   sweeping      flushing     over
 //!  |--------------------------------------------------|------------|------------|--------->
 //!   waiting -> starting -> serving -> draining -> gone  what is      what the     report,
-//!                  ^           |         ^              left below   kernel has   exit
-//!                  |           +---------+              us drains    still to
-//!             respawning     its turn: the delay is                  send
-//!                            over, and those that are
-//!                            after it have gone
+//!     ^           |            |      ^  |              left below   kernel has   exit
+//!     |           | refused    +------+  | to be up     us drains    still to
+//!     |           v                      |                           send
+//!     +--- respawning <------------------+
+//!
+//!   It drains at its turn: the delay is over, and those that are after it have gone. Or
+//!   it has ended unasked while the others serve: what it left behind drains.
 //! ```
 //!
 //! # Deliberately absent

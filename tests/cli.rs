@@ -285,19 +285,21 @@ fn unknown_variables_of_our_prefix_are_ignored() {
 
 #[test]
 fn services_may_come_from_the_environment_and_flags_win() {
-    let variable = "\n a=sh -c 'echo a; sleep 9' \n\nb=sh -c 'echo b; exit 4'\n";
-    let (code, stdout, stderr) = run(drainit::<&str>([]).env("DRAINIT_SERVICES", variable));
-    assert_eq!(code, 4, "{stderr}");
+    // Who ends beside another one is started again: so this one stops all.
+    let b = "b=sh -c 'echo b; kill -INT $PPID; sleep 9'";
+    let variable = format!("\n a=sh -c 'echo a; sleep 9' \n\n{b}\n");
+    let (code, stdout, stderr) = run(drainit::<&str>([]).env("DRAINIT_SERVICES", &variable));
+    assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("b\n"), "{stdout}");
     assert!(stderr.contains("a         started"), "{stderr}");
     // As a Dockerfile's ENV has it, which has no line ends.
-    let in_one_line = "a=sh -c 'echo a; sleep 9'; b=sh -c 'echo b; exit 4'";
+    let in_one_line = format!("a=sh -c 'echo a; sleep 9'; {b}");
     let (code, stdout, stderr) = run(drainit::<&str>([]).env("DRAINIT_SERVICES", in_one_line));
-    assert_eq!(code, 4);
+    assert_eq!(code, 0);
     assert!(stdout.contains("b\n"), "{stdout}");
     assert!(stderr.contains("a         started"), "{stderr}");
     // docker run IMAGE COMMAND
-    let (code, stdout, _) = run(drainit(["echo", "c"]).env("DRAINIT_SERVICES", variable));
+    let (code, stdout, _) = run(drainit(["echo", "c"]).env("DRAINIT_SERVICES", &variable));
     assert_eq!((code, stdout.as_str()), (0, "c\n"));
     let mut command = drainit(["--service", "c=sh -c 'exit 5'"]);
     let (code, stdout, _) = run(command.env("DRAINIT_SERVICES", variable));

@@ -111,12 +111,28 @@ fn it_follows_the_services_from_their_start_to_their_end() {
 
 #[test]
 fn a_stop_that_no_runtime_asked_for_is_told_apart() {
-    let (a, b) = (service("a USR2=3"), service("b"));
-    let mut running = start(&["--service", &a, "--service", &b], "b ready");
-    let a = children(running.pid)[0];
-    common::kill(a, SIGUSR2);
+    let web = format!("nginx={}", puppet_line("web USR2=3 listen"));
+    let mut running = start(&["--service", &web, "--service", &service("b")], "b ready");
+    let web = children(running.pid)[0];
+    common::kill(web, SIGUSR2);
     running.wait_for_line("b got SIGTERM");
     assert_ready(&running, "stopping", 1);
+}
+
+/// Only the worker is away, but not all serve.
+#[test]
+fn nobody_is_ready_while_a_worker_is_started_again() {
+    let (a, queue) = (service("a TERM=0"), service("queue USR2=3 TERM=0"));
+    let mut running = start(&["--service", &a, "--service", &queue], "queue ready");
+    assert_ready(&running, "ready", 0);
+    let queue = children(running.pid)[1];
+    common::kill(queue, SIGUSR2);
+    running.wait_for_line("queue     starts again in 1.0 s");
+    assert_ready(&running, "starting", 1);
+    let (waited, _) = printed(&running, &[DRAINIT, "ready", "--wait", "1m"]);
+    assert_eq!(waited, "ready\n");
+    running.signal(SIGTERM);
+    assert_eq!(running.wait_exit(), 0);
 }
 
 /// The core waits for no listener of a lone command.

@@ -284,19 +284,109 @@ fn a_service_that_takes_its_time_over_term_is_not_143() {
     assert_eq!(running.signals_of("a"), ["SIGTERM", "SIGUSR1"]);
 }
 
+/// A web server isn't started again: who watches the container is to see that.
 #[test]
-fn a_service_that_ends_unasked_stops_the_others_and_is_the_exit_code() {
-    for (rules, signal, code) in [("a TERM=0", SIGKILL, 137), ("a USR2=3", SIGUSR2, 3)] {
-        let (mut running, pids) = start_services(&["--delay", "5"], [rules, "b TERM=9"]);
-        kill(pids[0], signal);
+fn a_web_server_that_ends_unasked_stops_the_others_and_is_the_exit_code() {
+    for (signal, code) in [
+        (SIGKILL, 137),
+        (SIGUSR2, 3),
+        // Also where it hasn't failed.
+        (SIGUSR1, 0),
+    ] {
+        let web = puppet_line("web USR2=3 USR1=0 listen");
+        let mut running = Running::start(&mut drainit([
+            "--delay",
+            "5",
+            "--service",
+            &format!("nginx={web}"),
+            "--service",
+            &service("b TERM=9"),
+        ]));
+        let web = running.wait_for_puppet("web");
+        running.wait_for_puppet("b");
+        kill(web, signal);
         assert_eq!(running.wait_exit(), code);
-        running.assert_order(&["a         ended unasked", "b got SIGTERM"]);
+        running.assert_order(&["nginx     ended unasked", "b got SIGTERM"]);
         assert!(running.report().contains("ended unasked"));
     }
-    // Also where it hasn't failed.
-    let (mut running, pids) = start_services(&[], ["a USR2=0", "b TERM=9"]);
-    kill(pids[0], SIGUSR2);
+}
+
+#[test]
+fn a_worker_that_ends_is_started_again_and_the_others_are_not_touched() {
+    let (mut running, pids) = start_services(&[], ["a TERM=0", "queue USR2=3 TERM=0"]);
+    kill(pids[1], SIGUSR2);
+    running.wait_for_line("queue     starts again in 1.0 s");
+    let again = running.wait_for_puppet("queue");
+    assert_ne!(again, pids[1]);
+    // It is the new one that gets signals, and ends.
+    running.signal(SIGHUP);
+    running.wait_for_line("queue got SIGHUP");
+    running.signal(SIGTERM);
     assert_eq!(running.wait_exit(), 0);
+    assert_eq!(
+        running.signals_of("queue"),
+        ["SIGUSR2", "SIGHUP", "SIGTERM"]
+    );
+    assert_eq!(running.signals_of("a"), ["SIGHUP", "SIGTERM"]);
+    let report = running.report();
+    assert!(report.contains("queue restarted once"), "{report}");
+}
+
+/// By then it has been started five times more, after 1, 2, 4, 8 and 16 s, and nothing
+/// is left of that.
+#[test]
+fn a_worker_that_fails_always_is_given_up_and_its_status_is_ours() {
+    let failing = "queue=sh -c 'exit 7'";
+    let mut running = Running::start(&mut drainit([
+        "--service",
+        &service("a TERM=0"),
+        "--service",
+        failing,
+    ]));
+    let start = Instant::now();
+    running.wait_for_line("queue     starts again in 16.0 s");
+    running
+        .wait_for_line("queue     given up: ended 6 times in a row, at last exited 7 after 0.0 s");
+    assert!(start.elapsed() >= Duration::from_secs(24));
+    assert_eq!(running.wait_exit(), 7);
+    running.assert_order(&["given up", "a got SIGTERM", "queue restarted 5 times"]);
+}
+
+/// As one would be that hangs on to the port.
+#[test]
+fn what_a_worker_left_behind_has_gone_before_it_is_started_again() {
+    let scratch = Scratch::new();
+    let below = puppet_line("below USR2=0");
+    let script = scratch.program("queue", &format!("#!/bin/sh\n{below} &\nwait\n"));
+    let mut running = Running::start(&mut drainit([
+        "--service",
+        &service("a TERM=0"),
+        "--service",
+        &format!("queue={}", script.display()),
+    ]));
+    let below = running.wait_for_puppet("below");
+    let main: u32 = status_field(below, "PPid").parse().unwrap();
+    kill(main, SIGKILL);
+    running.wait_for_line("queue     what it left behind <- SIGTERM");
+    running.wait_for_line("below got SIGTERM");
+    kill(below, SIGUSR2);
+    running.wait_for_puppet("below");
+    running.assert_order(&["below got SIGUSR2", "queue     starts again in 1.0 s"]);
+    running.signal(SIGTERM);
+    running.wait_for_line("a         exited 0");
+}
+
+#[test]
+fn a_stop_request_while_a_worker_waits_to_be_started_again_ends_all_at_once() {
+    let (mut running, pids) = start_services(&[], ["a TERM=0", "queue USR2=3 TERM=0"]);
+    kill(pids[1], SIGUSR2);
+    running.wait_for_line("queue     starts again in 1.0 s");
+    running.signal(SIGTERM);
+    // What it failed with before is no failure of the stop.
+    assert_eq!(running.wait_exit(), 0);
+    assert_eq!(running.signals_of("queue"), ["SIGUSR2"]);
+    let report = running.report();
+    assert!(report.contains("queue exited 3"), "{report}");
 }
 
 /// What a service listens for may still be sent to it; a queue worker waits
@@ -668,12 +758,9 @@ fn a_child_has_no_descriptor_of_ours() {
     };
     let by_us = list(&mut drainit(["ls", "/proc/self/fd"]));
     assert_eq!(by_us, list(Command::new("ls").arg("/proc/self/fd")));
-    let services = [
-        "--service",
-        "a=sleep 600",
-        "--service",
-        "b=ls /proc/self/fd",
-    ];
+    // Of this name it isn't started again.
+    let listing = "nginx=ls /proc/self/fd";
+    let services = ["--service", "a=sleep 600", "--service", listing];
     assert_eq!(list(&mut drainit(services)), by_us);
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::core::plan::{ByService, Delay, Plan, Readiness, ServiceId, ServicePlan, StopAfter};
+use crate::core::plan::{
+    ByService, Delay, Plan, Readiness, Restart, ServiceId, ServicePlan, StopAfter,
+};
 use crate::preset::Kind;
 use crate::report::logger::LogFormat;
 use crate::signal::Rewrite;
@@ -216,6 +218,15 @@ fn in_order(
     is_command: bool,
     start_timeout: Option<Duration>,
 ) -> ByService<ServicePlan> {
+    // A lone command ends when it likes, and the runtime starts its container again;
+    // nor do we stand in for a web server: who watches the container is to see it.
+    let restart = |service: &ServiceConfig| {
+        if services.len() == 1 || service.preset.is_some() || service.names_preset {
+            Restart::No
+        } else {
+            Restart::Always
+        }
+    };
     let plan = |(index, service): (usize, &ServiceConfig)| ServicePlan {
         after: (0..index).map(ServiceId).collect(),
         // Nobody waits for a lone command, and `nginx -t` never listens.
@@ -228,6 +239,8 @@ fn in_order(
         is_web: service
             .preset
             .is_some_and(|preset| preset.kind == Kind::Web),
+        restart: restart(service),
+        ..ServicePlan::default()
     };
     services.iter().enumerate().map(plan).collect()
 }
@@ -432,6 +445,29 @@ mod tests {
         assert_eq!(
             (plain.stop, ready, plain.preset),
             (Signal::TERM, Readiness::None, None)
+        );
+    }
+
+    #[test]
+    fn what_stands_beside_servers_is_started_again() {
+        let restarts = |cli| -> Vec<Restart> {
+            let config = resolve(&["php-fpm", "nginx", "php", "/start.sh"], &[], cli).unwrap();
+            config.plan.services.iter().map(|it| it.restart).collect()
+        };
+        let (no, always) = (Restart::No, Restart::Always);
+        let several = ["php-fpm", "nginx", "queue=php work", "web=/start.sh nginx"];
+        assert_eq!(restarts(services(&several)), [no, no, always, no]);
+        // Alone each is the container.
+        assert_eq!(restarts(services(&["queue=php work"])), [no]);
+        assert_eq!(restarts(command(&["php", "work"])), [no]);
+
+        let config = resolve(&["php", "nginx"], &[], services(&["nginx", "queue=php"])).unwrap();
+        let queue = &config.plan.services[1];
+        let seconds = [queue.restart_delay.min, queue.restart_delay.max].map(|it| it.as_secs());
+        assert_eq!((seconds, queue.restart_limit), ([1, 30], 5));
+        assert_eq!(
+            (queue.success.as_slice(), queue.essential),
+            (&[0][..], true)
         );
     }
 

@@ -371,6 +371,11 @@ impl Drain {
         actions.push(Order::Force(scope, force).into());
     }
 
+    /// All stops meanwhile: others are to have time after it.
+    pub(super) fn hasten(&mut self, term_at: Timestamp) {
+        self.term_at = self.term_at.min(term_at);
+    }
+
     /// SIGKILL, after SIGTERM, unless it was sent.
     pub(super) fn end(&mut self, scope: Scope, actions: &mut Vec<Action>) {
         for force in [Force::Term, Force::Kill] {

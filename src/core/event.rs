@@ -275,8 +275,15 @@ pub enum Notice {
     StillStarting(ServiceId),
     /// This service counts as ready, though nothing shows it.
     PresumedReady(ServiceId),
-    /// This service ended without having been asked to.
+    /// This service ended without having been asked to, and so all stops, unless
+    /// that had begun.
     EndedUnasked(ServiceId),
+    /// This service has ended unasked, with all that it left behind, and is started
+    /// again after so long.
+    StartsAgainIn(ServiceId, Duration),
+    /// This service isn't started again any more: it has ended so many times in a
+    /// row.
+    GivenUp(ServiceId, u32),
     /// From now on this service is watched until nobody sends to it any more.
     AwaitsQuiet(ServiceId),
     /// There is no more time for that.
@@ -286,7 +293,7 @@ pub enum Notice {
 /// How the container is, for those that send to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Not all services are ready.
+    /// Not all services are ready, or one is away until it is started again.
     Starting,
     /// All serve.
     Ready,

@@ -22,6 +22,9 @@
 //! meanwhile is asked anew. The *rest*, which belongs to no service (a daemon that
 //! a script left behind), is swept in the same way once every service has gone.
 //!
+//! What a service leaves behind that ends unasked and is to be started again is
+//! drained in the same way, with deadlines of its own, while the others serve.
+//!
 //! php-fpm's workers go in *rounds*, as their master replaces them. The round is
 //! the last one at whose beginning nobody was at php-fpm's sockets: who follows
 //! those that were asked then has nothing to do.
@@ -29,15 +32,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::drain::{Drain, Step};
 use super::event::{
     Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
     Timestamp, Unsent,
 };
 use super::plan::{ByService, Delay, Plan, Readiness, ServiceId, StopAfter};
-use super::service::{Main, Service, Stage, Starting};
+use super::service::{Main, Service, Stage, Starting, Wanted};
 use super::stop::{LameDuck, Stop};
 use crate::preset::Kind;
+use crate::status::Status;
 
 #[cfg(test)]
 #[path = "tests/explore.rs"]
@@ -125,8 +130,11 @@ impl Machine {
             }
         }
         let services = plan.services.iter().map(|service| Service {
+            wanted: Wanted::Up,
             stage: Stage::Waiting,
             main: Main::Absent,
+            started_at: Timestamp::default(),
+            backoff: Backoff::default(),
             refusals: 0,
             is_web: service.is_web,
             listens: None,
@@ -164,11 +172,13 @@ impl Machine {
 
     /// How the container is, for those that send to it.
     pub fn health(&self) -> Health {
-        let is_serving = |service: &Service| service.stage == Stage::Serving;
+        // One that was given up and isn't essential is no longer to serve.
+        let is_as_wanted =
+            |service: &Service| service.stage == Stage::Serving || service.wanted == Wanted::Down;
         match self.stop {
             Some(stop) if stop.is_requested => Health::Draining,
             Some(_) => Health::Stopping,
-            None if self.services.iter().all(is_serving) => Health::Ready,
+            None if self.services.iter().all(is_as_wanted) => Health::Ready,
             None => Health::Starting,
         }
     }
@@ -239,7 +249,8 @@ impl Machine {
                 .filter_map(|(id, service)| match service.stage {
                     Stage::Respawning { at } => Some(at),
                     Stage::Starting(starting) => self.starting_deadline(id, starting),
-                    Stage::Waiting | Stage::Serving | Stage::Draining | Stage::Gone => None,
+                    Stage::Draining => service.drain.deadline(),
+                    Stage::Waiting | Stage::Serving | Stage::Gone => None,
                 })
                 .min();
         };
@@ -377,7 +388,7 @@ impl Machine {
             Event::SpawnRefused(id) => self.record_refusal(now, id, actions),
             Event::SpawnFailed(id) => self.start_failed(now, id, actions),
             Event::Executed(id) => self.record_executed(id),
-            Event::Exited(id, _) => self.record_exit(now, id, actions),
+            Event::Exited(id, status) => self.record_exit(now, id, status, actions),
             Event::Seen(id, sight) => self.record_sight(now, id, sight),
             Event::AskedGone(scope) => {
                 if let Some((drain, _)) = self.drain_mut(scope) {
@@ -443,9 +454,16 @@ impl Machine {
             interrupted: None,
             hurried: None,
         });
-        for service in self.services.iter_mut() {
-            if matches!(service.stage, Stage::Waiting | Stage::Respawning { .. }) {
-                service.stage = Stage::Gone;
+        for (id, service) in self.services.each_mut() {
+            service.wanted = Wanted::Down;
+            match service.stage {
+                Stage::Waiting | Stage::Respawning { .. } => service.stage = Stage::Gone,
+                // What it left behind: it began before, and has to end before.
+                Stage::Draining => {
+                    let term_at = self.rules.term_at.get(id).copied().unwrap_or_default();
+                    service.drain.hasten(now + term_at);
+                }
+                Stage::Starting(_) | Stage::Serving | Stage::Gone => {}
             }
         }
     }
@@ -494,7 +512,7 @@ impl Machine {
         let Some(service) = self.services.get_mut(id) else {
             return;
         };
-        service.main = Main::Absent;
+        service.main = service.before_it_runs();
         if self.stop.is_some() {
             service.stage = Stage::Gone;
             return;
@@ -508,10 +526,15 @@ impl Machine {
         }
     }
 
-    /// A service that has no main process, and will have none.
+    /// A service that has no main process, and will have none by this start.
     fn start_failed(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
+        let stopping = self.stop.is_some();
         if let Some(service) = self.services.get_mut(id) {
-            service.main = Main::Absent;
+            service.main = service.before_it_runs();
+            service.refusals = 0;
+            if service.main == Main::Reaped && !stopping {
+                return self.record_end(now, id, None, actions);
+            }
             service.stage = Stage::Gone;
             actions.push(Notice::StartFailed(id).into());
             self.begin_stop(now, Delay::ZERO);
@@ -523,6 +546,7 @@ impl Machine {
         if let Some(service) = self.services.get_mut(id) {
             if let Stage::Starting(starting) = &mut service.stage {
                 starting.is_executed = true;
+                service.refusals = 0;
                 if !is_to_listen {
                     service.stage = Stage::Serving;
                 }
@@ -530,7 +554,13 @@ impl Machine {
         }
     }
 
-    fn record_exit(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
+    fn record_exit(
+        &mut self,
+        now: Timestamp,
+        id: ServiceId,
+        status: Status,
+        actions: &mut Vec<Action>,
+    ) {
         let stopping = self.stop.is_some();
         let Some(service) = self.services.get_mut(id) else {
             return;
@@ -540,13 +570,66 @@ impl Machine {
         service.drain.release(Scope::Service(id), actions);
         service.drain.step = Step::Looking { asked: None };
         match service.stage {
-            Stage::Starting(_) if !stopping => actions.push(Notice::StartFailed(id).into()),
+            Stage::Starting(_) | Stage::Serving if !stopping => {
+                self.record_end(now, id, Some(status), actions);
+            }
             Stage::Starting(_) | Stage::Serving => {
                 actions.push(Notice::EndedUnasked(id).into());
                 // What it left behind may listen, or not.
                 service.listens = None;
             }
             Stage::Waiting | Stage::Respawning { .. } | Stage::Draining | Stage::Gone => {}
+        }
+    }
+
+    /// A service has ended while nothing stops; with `None` its program couldn't be
+    /// executed once more.
+    fn record_end(
+        &mut self,
+        now: Timestamp,
+        id: ServiceId,
+        status: Option<Status>,
+        actions: &mut Vec<Action>,
+    ) {
+        let is_last = {
+            let mut others = self.services.each().filter(|(other, _)| *other != id);
+            others.all(|(_, other)| other.wanted == Wanted::Down)
+        };
+        let rules = Rc::clone(&self.rules);
+        let (Some(plan), Some(service)) = (rules.plan.services.get(id), self.services.get_mut(id))
+        else {
+            return;
+        };
+        let was_ready = service.stage == Stage::Serving;
+        service.backoff.record_end(if was_ready {
+            now.since(service.started_at)
+        } else {
+            Duration::ZERO
+        });
+        let ends = service.backoff.ends;
+        let restarts =
+            plan.restarts_after(status) && !service.backoff.is_exhausted(plan.restart_limit);
+        // Without it nothing would be left to run.
+        let stops_all = !restarts && (plan.essential || is_last);
+        if !restarts {
+            service.wanted = Wanted::Down;
+            if ends > 1 || !stops_all {
+                actions.push(Notice::GivenUp(id, ends).into());
+            }
+        }
+        if !stops_all {
+            service.stage = Stage::Draining;
+            service.drain = Drain {
+                term_at: now + rules.plan.last_term_at(),
+                kill_at: now + rules.plan.kill_at(),
+                ..Drain::NOT_BEGUN
+            };
+            return;
+        }
+        if was_ready {
+            actions.push(Notice::EndedUnasked(id).into());
+        } else {
+            actions.push(Notice::StartFailed(id).into());
         }
         self.begin_stop(now, Delay::ZERO);
     }
@@ -580,20 +663,30 @@ impl Machine {
         self.had_web |= remains.web;
         let quiet = self.quiets(scope).then_some(self.rules.plan.quiet);
         if !remains.any {
-            self.record_nothing_left(now, scope);
+            self.record_nothing_left(now, scope, actions);
         } else if let Some((drain, main)) = self.drain_mut(scope) {
             drain.record_remains(now, scope, main, remains, quiet, actions);
         }
     }
 
-    fn record_nothing_left(&mut self, now: Timestamp, scope: Scope) {
+    fn record_nothing_left(&mut self, now: Timestamp, scope: Scope, actions: &mut Vec<Action>) {
         match scope {
             Scope::Service(id) => {
-                let stopping = self.stop.is_some();
-                if let Some(service) = self.services.get_mut(id) {
+                let rules = Rc::clone(&self.rules);
+                let (Some(plan), Some(service)) =
+                    (rules.plan.services.get(id), self.services.get_mut(id))
+                else {
+                    return;
+                };
+                match service.wanted {
                     // A main process that is a zombie will be reaped before long.
-                    if stopping && service.main != Main::Running {
-                        service.stage = Stage::Gone;
+                    _ if service.main == Main::Running => {}
+                    Wanted::Down => service.stage = Stage::Gone,
+                    Wanted::Up if service.stage != Stage::Draining => {}
+                    Wanted::Up => {
+                        let delay = service.backoff.delay(plan.restart_delay);
+                        service.stage = Stage::Respawning { at: now + delay };
+                        actions.push(Notice::StartsAgainIn(id, delay).into());
                     }
                 }
             }
@@ -635,13 +728,15 @@ impl Machine {
             self.start_what_may(now, actions);
         }
         self.say_whether_anything_listens(actions);
-        let Some(stop) = &mut self.stop else { return };
+        let Some(stop) = &mut self.stop else {
+            return self.force_what_is_late(now, None, actions);
+        };
         stop.lame_duck.is_over |= now >= stop.lame_duck.ends_at();
         let stop = *stop;
         // Whatever goes may let others go, and several deadlines may have
         // passed at once, after a pause of the whole machine.
         while self.drain_whose_turn_it_is(now, stop, actions) {}
-        self.force_what_is_late(now, stop, actions);
+        self.force_what_is_late(now, stop.hurried, actions);
         let all_gone = self
             .services
             .iter()
@@ -690,22 +785,25 @@ impl Machine {
 
     fn start_what_may(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         for id in self.services.ids() {
-            let Some(service) = self.services.get(id) else {
+            let Some(service) = self.services.get_mut(id) else {
                 return;
             };
+            if matches!(service.stage, Stage::Respawning { at } if now >= at) {
+                service.stage = Stage::Waiting;
+            }
             let spawn = match service.stage {
                 Stage::Waiting => self.may_start(id),
-                Stage::Respawning { at } => now >= at,
                 Stage::Starting(starting) => {
                     if self.await_start(now, id, starting, actions) {
                         return;
                     }
                     false
                 }
-                Stage::Serving | Stage::Draining | Stage::Gone => false,
+                Stage::Respawning { .. } | Stage::Serving | Stage::Draining | Stage::Gone => false,
             };
             if let (true, Some(service)) = (spawn, self.services.get_mut(id)) {
                 service.main = Main::Running;
+                service.started_at = now;
                 service.stage = Stage::Starting(Starting {
                     since: now,
                     is_executed: false,
@@ -717,15 +815,14 @@ impl Machine {
         }
     }
 
+    /// Whether all that it is after are ready, or were given up.
     fn may_start(&self, id: ServiceId) -> bool {
         let plan = self.rules.plan.services.get(id);
-        plan.is_some_and(|plan| {
-            plan.after.iter().all(|before| {
-                self.services
-                    .get(*before)
-                    .is_some_and(|before| before.stage == Stage::Serving)
-            })
-        })
+        let is_settled = |before: &ServiceId| {
+            let before = self.services.get(*before);
+            before.is_some_and(|it| it.stage == Stage::Serving || it.wanted == Wanted::Down)
+        };
+        plan.is_some_and(|plan| plan.after.iter().all(is_settled))
     }
 
     fn start_timeout_at(&self, id: ServiceId, since: Timestamp) -> Option<Timestamp> {
@@ -787,7 +884,10 @@ impl Machine {
         if there.clone().any(|service| service.listens.is_none()) {
             return;
         }
-        let listens = there.any(|service| service.listens != Some(Listens::No));
+        // What a service left behind that has ended doesn't serve on.
+        let listens = there.any(|service| {
+            service.stage != Stage::Draining && service.listens != Some(Listens::No)
+        });
         if let Some(delay) = self.stop.as_mut().and_then(|stop| stop.unsaid.take()) {
             let delay = if listens { delay } else { Delay::ZERO };
             actions.push(Notice::LameDuckBegins(delay).into());
@@ -840,15 +940,21 @@ impl Machine {
         changed
     }
 
-    fn force_what_is_late(&mut self, now: Timestamp, stop: Stop, actions: &mut Vec<Action>) {
+    /// `hurried` is what somebody at the keyboard has come to.
+    fn force_what_is_late(
+        &mut self,
+        now: Timestamp,
+        hurried: Option<Force>,
+        actions: &mut Vec<Action>,
+    ) {
         for (id, service) in self.services.each_mut() {
             if service.stage == Stage::Draining {
                 let scope = Scope::Service(id);
-                service.drain.decide(now, scope, stop.hurried, actions);
+                service.drain.decide(now, scope, hurried, actions);
             }
         }
         if self.phase == Phase::Sweeping {
-            self.rest.decide(now, Scope::Rest, stop.hurried, actions);
+            self.rest.decide(now, Scope::Rest, hurried, actions);
         }
     }
 }

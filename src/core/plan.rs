@@ -4,6 +4,8 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use crate::status::Status;
+
 /// A service, as its place in [`Plan::services`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceId(pub usize);
@@ -85,7 +87,8 @@ pub struct Plan {
     pub stop_after: StopAfter,
 }
 
-/// How long to serve on after the stop request.
+/// How long to wait with something: with the drain after the stop request, or with a
+/// start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delay {
     /// At least.
@@ -117,8 +120,8 @@ impl Delay {
     }
 }
 
-/// A service, as far as its start and its stop depend on others.
-#[derive(Clone, Debug, Default)]
+/// A service, as far as it concerns others when it starts, stops, and ends.
+#[derive(Clone, Debug)]
 pub struct ServicePlan {
     /// Starts when these are ready, and stops before them.
     pub after: Vec<ServiceId>,
@@ -130,6 +133,64 @@ pub struct ServicePlan {
     pub start_timeout: Option<Duration>,
     /// It is a web server, as far as its name and its command tell.
     pub is_web: bool,
+    /// Whether it is started again when it ends unasked.
+    pub restart: Restart,
+    /// How long after its end, and that of what it left behind: at first the least
+    /// time, doubled with each end in a row.
+    pub restart_delay: Delay,
+    /// How often in a row it is started again; zero is no limit.
+    pub restart_limit: u32,
+    /// The exit codes that are no failure.
+    pub success: Vec<u8>,
+    /// Once it isn't started again any more all stops; else the others go on.
+    pub essential: bool,
+}
+
+impl Default for ServicePlan {
+    /// One that is ready as soon as it was started, and whose end stops all.
+    fn default() -> Self {
+        Self {
+            after: Vec::new(),
+            ready: Readiness::None,
+            start_timeout: None,
+            is_web: false,
+            restart: Restart::No,
+            restart_delay: Delay {
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(30),
+            },
+            restart_limit: 5,
+            success: vec![0],
+            essential: true,
+        }
+    }
+}
+
+impl ServicePlan {
+    /// Whether it is started again when it has ended like this; `None` if it couldn't
+    /// be executed.
+    pub(super) fn restarts_after(&self, status: Option<Status>) -> bool {
+        match self.restart {
+            Restart::No => false,
+            Restart::Always => true,
+            Restart::OnFailure => match status {
+                Some(Status::Exited(code)) => !self.success.contains(&code),
+                Some(Status::Killed(_)) | None => true,
+            },
+        }
+    }
+}
+
+/// Whether a service is started again that has ended without having been asked to.
+/// The words are Docker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// It isn't.
+    No,
+    /// Unless it exited with one of its codes of success.
+    OnFailure,
+    /// It is, however it has ended.
+    Always,
 }
 
 /// When a service counts as ready.

@@ -1,14 +1,21 @@
 //! A service's life: how far it is, and what became of its main process.
 
+use super::backoff::Backoff;
 use super::drain::Drain;
 use super::event::{Listens, Timestamp};
 
 /// A service, its main process, and its drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Service {
+    /// What it is to be; how far it is, the stage tells.
+    pub(super) wanted: Wanted,
     pub(super) stage: Stage,
     pub(super) main: Main,
-    /// How often its start was refused.
+    /// When it was started last.
+    pub(super) started_at: Timestamp,
+    /// How often it has ended in a row, before the stop.
+    pub(super) backoff: Backoff,
+    /// How often this start of it was refused.
     pub(super) refusals: u8,
     /// A web server runs in it, or is to.
     pub(super) is_web: bool,
@@ -17,18 +24,39 @@ pub(super) struct Service {
     pub(super) drain: Drain,
 }
 
+impl Service {
+    /// What its main process is before it runs, or if it can't be executed.
+    pub(super) fn before_it_runs(&self) -> Main {
+        if self.backoff.ends == 0 {
+            Main::Absent
+        } else {
+            Main::Reaped
+        }
+    }
+}
+
+/// What a service is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Wanted {
+    /// It is to serve, and is started again when it has gone.
+    Up,
+    /// It is to go, or to stay away: it was given up, or all stops.
+    Down,
+}
+
 /// How far a service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     /// Not started: those it is after aren't ready.
     Waiting,
-    /// Its start was refused and is tried again.
+    /// It has ended, or its start was refused: it is started again.
     Respawning { at: Timestamp },
     /// Started and not ready.
     Starting(Starting),
     /// Ready.
     Serving,
-    /// Its turn has come.
+    /// Its turn has come; or it has ended unasked, and what it left behind is drained
+    /// before it is started again.
     Draining,
     /// Its main process and all that it left behind are gone.
     Gone,

@@ -8,7 +8,7 @@ use crate::status::Status;
 /// Our own exit code, by the first rule that applies.
 pub fn code(record: &Record) -> u8 {
     let services = &record.services;
-    if let Some(failure) = services.iter().find_map(|service| service.start_failed) {
+    if let Some(failure) = services.iter().find_map(ServiceRecord::failure) {
         return failure.code();
     }
     let forced = services
@@ -26,7 +26,7 @@ pub fn code(record: &Record) -> u8 {
     }
     match &**services {
         // As with tini, its status is ours.
-        [only] if !only.is_preset => only.status.map_or(0, Status::code),
+        [only] if !only.is_preset => only.outcome().map_or(0, Status::code),
         _ => services
             .iter()
             .map(|service| failed_with(service, record.requested_by()))
@@ -39,7 +39,7 @@ pub fn code(record: &Record) -> u8 {
 /// preset by itself, another one with 0, and each by a signal of ours, or by the
 /// runtime's own, which some send to all processes at once.
 fn failed_with(service: &ServiceRecord, requested_by: Option<Signal>) -> u8 {
-    let Some(status) = service.status else {
+    let Some(status) = service.outcome() else {
         return 0;
     };
     let is_asked_preset = service.is_preset && !service.sent.is_empty();

@@ -63,7 +63,7 @@ pub struct ServiceRecord {
     pub name: String,
     /// Whether it is a preset, by its name, its program, or what it became.
     pub is_preset: bool,
-    /// How its main process ended.
+    /// How its main process ended, unless it was started again.
     pub status: Option<Status>,
     /// `Some` if it didn't become ready.
     pub start_failed: Option<Failure>,
@@ -72,6 +72,11 @@ pub struct ServiceRecord {
     /// The signals that we sent its processes to stop them.
     pub sent: Vec<Signal>,
     pub(super) started: bool,
+    /// How often it was started again after its end.
+    pub(super) restarts: u32,
+    /// It had ended while the others went on, and wasn't back when the stop began:
+    /// that is no failure of the stop.
+    pub(super) is_away: bool,
     /// How often its start was refused.
     refusals: u32,
     /// When it was started last.
@@ -82,8 +87,8 @@ pub struct ServiceRecord {
     waited_from: Option<Timestamp>,
     /// What it waited for last.
     busy: Option<Busy>,
-    /// It listened when it was last looked at, or that couldn't be seen.
-    listens: bool,
+    /// Whether it listened when it was last looked at.
+    listens: Listens,
     asked_at: Option<Timestamp>,
     forced_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
@@ -113,12 +118,14 @@ impl Record {
             forced: None,
             sent: Vec::new(),
             started: false,
+            restarts: 0,
+            is_away: false,
             refusals: 0,
             started_at: Timestamp::default(),
             held_up: None,
             waited_from: None,
             busy: None,
-            listens: false,
+            listens: Listens::No,
             asked_at: None,
             forced_at: None,
             ended_at: None,
@@ -179,15 +186,17 @@ impl Record {
                 say.then(|| Line::new(Signal::INT.to_string(), "hurrying"))
             }
             Event::Exited(id, status) => {
+                let is_away = self.since.is_none();
                 let service = self.services.get_mut(id)?;
                 service.status = Some(status);
                 service.ended_at = Some(now);
+                service.is_away = is_away;
                 Some(self.line(Scope::Service(id), status.to_string()))
             }
             // A name is a claim: what listens shows what it is.
             Event::Seen(id, sight) => {
                 let service = self.services.get_mut(id)?;
-                service.listens = sight.listens != Listens::No;
+                service.listens = sight.listens;
                 if sight.runs.is_some() {
                     service.is_preset = true;
                 } else if sight.listens == Listens::Yes {
@@ -228,13 +237,19 @@ impl Record {
                 None
             }
             Event::SpawnFailed(id) => {
-                self.services.get_mut(id)?.started = false;
+                let is_away = self.since.is_none();
+                let service = self.services.get_mut(id)?;
+                service.started = false;
+                service.is_away = is_away;
+                None
+            }
+            Event::Executed(id) => {
+                self.services.get_mut(id)?.refusals = 0;
                 None
             }
             Event::ReloadRequested
             | Event::ReopenRequested
             | Event::Signalled(_)
-            | Event::Executed(_)
             | Event::AskedGone(_)
             | Event::AskedFewer(_)
             | Event::Silent(_)
@@ -271,12 +286,14 @@ impl Record {
     /// Takes note of an order; returns what is worth saying of it.
     pub fn order(&mut self, now: Timestamp, order: Order) -> Option<Line> {
         match order {
+            // What a service has left behind that is started again.
+            Order::Ask(..) if self.since.is_none() => None,
             Order::Ask(scope, layer) => {
                 let mut listens = matches!(layer, Layer::Web | Layer::Workers);
                 if let Scope::Service(id) = scope {
                     let service = self.services.get_mut(id)?;
                     service.asked_at.get_or_insert(now);
-                    listens |= service.listens;
+                    listens |= service.listens != Listens::No;
                 }
                 if listens {
                     self.drained_from.get_or_insert(now);
@@ -288,9 +305,7 @@ impl Record {
                 "<- SIGTERM: only clients that never sent a byte are left",
             )),
             Order::Spawn(id) => {
-                let service = self.services.get_mut(id)?;
-                service.started = true;
-                service.started_at = now;
+                self.services.get_mut(id)?.record_start(now);
                 None
             }
             Order::Hold(_)
@@ -353,7 +368,8 @@ impl Record {
                 let is_stopping = self.since.is_some();
                 self.since.get_or_insert(now);
                 let requested_by = self.requested_by;
-                let service = self.services.get(id)?;
+                let service = self.services.get_mut(id)?;
+                service.is_away = false;
                 // Some runtimes signal all processes of a container at once.
                 let by_the_request = requested_by
                     .is_some_and(|signal| service.status.is_some_and(|it| it.is_by(signal)));
@@ -368,6 +384,23 @@ impl Record {
                 (is_stopping || self.services.len() > 1)
                     .then(|| self.line(Scope::Service(id), what))
             }
+            Notice::StartsAgainIn(id, delay) => Some(self.line(
+                Scope::Service(id),
+                format!("starts again in {}", seconds(delay)),
+            )),
+            Notice::GivenUp(id, ends) => {
+                let service = self.services.get(id)?;
+                let how = match service.status {
+                    Some(status) => status.to_string(),
+                    None => "not executed".to_owned(),
+                };
+                let up = seconds(now.since(service.started_at));
+                let what = match ends {
+                    1 => format!("stays away: {how} after {up}"),
+                    _ => format!("given up: ended {ends} times in a row, at last {how} after {up}"),
+                };
+                Some(self.line(Scope::Service(id), what))
+            }
             Notice::PresumedReady(_) => None,
         }
     }
@@ -375,6 +408,7 @@ impl Record {
     fn start_has_failed(&mut self, now: Timestamp, id: ServiceId) -> Option<Line> {
         self.since.get_or_insert(now);
         let service = self.services.get_mut(id)?;
+        service.is_away = false;
         let after = seconds(now.since(service.started_at));
         let what = match (service.start_failed, service.status) {
             (None, Some(_)) => format!("ended after {after}, before it was ready"),
@@ -398,7 +432,7 @@ impl Record {
 
     /// Takes note of a signal that was sent to stop a service's processes.
     pub fn sent(&mut self, scope: Scope, signal: Signal) {
-        if let Scope::Service(id) = scope {
+        if let (Scope::Service(id), Some(_)) = (scope, self.since) {
             if let Some(service) = self.services.get_mut(id) {
                 if !service.sent.contains(&signal) {
                     service.sent.push(signal);
@@ -409,6 +443,9 @@ impl Record {
 
     /// Takes note that a scope was forced: somebody was really signalled.
     pub fn forced(&mut self, now: Timestamp, scope: Scope, force: Force, held_up: Option<HeldUp>) {
+        if self.since.is_none() {
+            return;
+        }
         let is_requested = self.requested_by.is_some();
         let (forced, counts) = match scope {
             Scope::Service(id) => {
@@ -449,6 +486,28 @@ impl Record {
 }
 
 impl ServiceRecord {
+    /// It is started: for the first time, or again.
+    fn record_start(&mut self, now: Timestamp) {
+        let before = (self.status.take(), self.start_failed.take());
+        if before != (None, None) {
+            self.restarts = self.restarts.saturating_add(1);
+        }
+        self.started = true;
+        self.started_at = now;
+        self.ended_at = None;
+        self.is_away = false;
+    }
+
+    /// Why it isn't up, if that is a failure of ours.
+    pub fn failure(&self) -> Option<Failure> {
+        self.start_failed.filter(|_| !self.is_away)
+    }
+
+    /// How it ended, if that tells how the stop went.
+    pub fn outcome(&self) -> Option<Status> {
+        self.status.filter(|_| !self.is_away)
+    }
+
     /// How long it waited to be sent nothing.
     pub(super) fn waited(&self) -> Option<Duration> {
         Some(self.asked_at?.since(self.waited_from?))

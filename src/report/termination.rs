@@ -39,7 +39,7 @@ impl Record {
         if code == 0 {
             return None;
         }
-        let failed = |it: &&ServiceRecord| it.status.is_some_and(|status| status.code() == code);
+        let failed = |it: &&ServiceRecord| it.outcome().is_some_and(|status| status.code() == code);
         let failed = self.services.iter().find(failed)?;
         let status = failed.status?;
         Some(format!("{} failed: {status}", failed.name))
@@ -47,7 +47,7 @@ impl Record {
 }
 
 fn why_not_started(service: &ServiceRecord) -> Option<String> {
-    let what = match (service.start_failed?, service.status) {
+    let what = match (service.failure()?, service.status) {
         (Failure::NotFound, _) => "can't be executed: it isn't there".to_owned(),
         (Failure::NotExecutable | Failure::Usage, _) => "can't be executed".to_owned(),
         (Failure::NotReady, Some(status)) if service.drained().is_none() => {
@@ -166,6 +166,7 @@ mod tests {
             let mut record = running(&[("nginx", true)]);
             record.start_failed(FIRST, failure);
             let _ = record.event(at(0), &Event::SpawnFailed(FIRST));
+            let _ = record.notice(at(0), Notice::StartFailed(FIRST));
             record
         };
         assert_says(
@@ -213,6 +214,7 @@ mod tests {
     fn a_drain_that_the_keyboard_has_cut_says_so() {
         let mut record = running(&[("nginx", true)]);
         let _ = record.event(at(10), &Event::Interrupted);
+        let _ = record.notice(at(10), Notice::StopBegins);
         let _ = record.event(at(11), &Event::Interrupted);
         record.forced(at(21), Scope::Service(FIRST), Force::Term, None);
         assert_says(&record, "stopped by the keyboard before the drain was over");

@@ -47,11 +47,7 @@ impl Record {
     pub(super) fn text(&self, now: Timestamp) -> String {
         let mut text = match self.requested_by {
             Some(signal) => format!("{signal}"),
-            None if self
-                .services
-                .iter()
-                .any(|service| service.start_failed.is_some()) =>
-            {
+            None if self.services.iter().any(|it| it.failure().is_some()) => {
                 "start failed".to_owned()
             }
             None => "ended unasked".to_owned(),
@@ -73,6 +69,13 @@ impl Record {
         }
         for service in self.services.iter() {
             let _ = write!(text, "; {}", service.name);
+            match service.restarts {
+                0 => {}
+                1 => text.push_str(" restarted once"),
+                times => {
+                    let _ = write!(text, " restarted {times} times");
+                }
+            }
             if let Some(waited) = service.waited() {
                 let _ = write!(text, " waited {}", seconds(waited));
             }
@@ -119,8 +122,9 @@ impl Record {
                     .map(|signal| json::string(&signal.to_string()))
                     .collect();
                 format!(
-                    r#"{{"name":{},"waited_s":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
+                    r#"{{"name":{},"restarts":{},"waited_s":{},"drained_s":{},"sent":[{}],"status":{},"exit":{}}}"#,
                     json::string(&service.name),
+                    service.restarts,
                     number(service.waited()),
                     number(service.drained()),
                     sent.join(","),
@@ -240,12 +244,53 @@ mod tests {
         record
     }
 
+    /// What was done before the stop tells nothing of how that went.
+    #[test]
+    fn the_report_counts_restarts() {
+        let (queue, scope) = (ServiceId(0), Scope::Service(ServiceId(0)));
+        let mut record = Record::new([("queue", false), ("a", false)], Duration::from_secs(1));
+        for restart in 0..3 {
+            let _ = record.order(at(restart * 1_000), Order::Spawn(queue));
+            let _ = record.event(at(restart * 1_000), &Event::Executed(queue));
+            let how = Status::Exited(3);
+            let _ = record.event(at(restart * 1_000 + 100), &Event::Exited(queue, how));
+            let _ = record.order(at(restart * 1_000 + 100), Order::Ask(scope, Layer::Main));
+            record.sent(scope, Signal::TERM);
+            record.forced(at(restart * 1_000 + 200), scope, Force::Kill, None);
+        }
+        let _ = record.event(at(2_500), &Event::StopRequested(Signal::TERM));
+        let _ = record.notice(at(2_500), Notice::StopBegins);
+        assert_eq!(
+            record.report(at(2_600), LogFormat::Text),
+            "SIGTERM, took 0.1 s; queue restarted 2 times exited 3; a not started; 0 orphans \
+             reaped; exit 0"
+        );
+        let json = record.report(at(2_600), LogFormat::Json);
+        assert!(
+            json.contains(r#"{"name":"queue","restarts":2,"waited_s":null,"#),
+            "{json}"
+        );
+        assert!(
+            json.contains(r#"{"name":"a","restarts":0,"waited_s":null,"#),
+            "{json}"
+        );
+
+        let _ = record.order(at(2_600), Order::Spawn(ServiceId(1)));
+        let how = Status::Exited(4);
+        let _ = record.event(at(2_700), &Event::Exited(ServiceId(1), how));
+        assert!(
+            record
+                .text(at(2_800))
+                .ends_with("a exited 4; 0 orphans reaped; exit 4")
+        );
+    }
+
     #[test]
     fn the_report_says_what_a_stop_cost_where_that_is_known() {
         let mut record = stopped();
         let json = |cost: &str| {
             format!(
-                r#"{{"requested_by":"SIGTERM","took_s":7.300,"delay_s":5.000,{cost},"services":[{{"name":"nginx","waited_s":null,"drained_s":2.200,"sent":["SIGQUIT"],"status":"exited 0","exit":0}}],"orphans":0,"exit":0}}"#
+                r#"{{"requested_by":"SIGTERM","took_s":7.300,"delay_s":5.000,{cost},"services":[{{"name":"nginx","restarts":0,"waited_s":null,"drained_s":2.200,"sent":["SIGQUIT"],"status":"exited 0","exit":0}}],"orphans":0,"exit":0}}"#
             )
         };
         let report = |record: &Record, format| record.report(at(17_300), format);

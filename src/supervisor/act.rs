@@ -173,7 +173,10 @@ impl Supervisor {
             Order::Hold(scope) => self.hold(scope),
             Order::Release(scope) => self.release(scope),
             Order::Ask(scope, layer) => {
-                self.count_refused_from(scope);
+                // Whom we ask before, its master has left behind.
+                if self.machine.stopping_since().is_some() {
+                    self.count_refused_from(scope);
+                }
                 self.ask(scope, layer, events, lines);
             }
             Order::Dismiss(scope) => self.dismiss(scope),
@@ -190,6 +193,9 @@ impl Supervisor {
         let is_alone = config.services.len() == 1;
         let mut variables = vec![("DRAINIT_DELAY", "0")];
         variables.extend(service.variables.iter().map(|name| (*name, "")));
+        // What is known of the processes that it had before, if it is started again.
+        self.told.retain(|(of, _)| *of != Scope::Service(id));
+        main.seen = main.seen.of_a_new_start();
         if service.preset.is_some() || !is_alone {
             let listeners = sockets::listeners().ok();
             let inodes = |all: Vec<_>| all.iter().map(|it: &sockets::Listener| it.inode).collect();

@@ -52,6 +52,16 @@ pub(super) struct Seen {
     is_said_unseen: bool,
 }
 
+impl Seen {
+    /// Of what is about to be started: nothing was seen of that.
+    pub(super) fn of_a_new_start(&self) -> Self {
+        Self {
+            is_said_unseen: self.is_said_unseen,
+            ..Self::default()
+        }
+    }
+}
+
 /// How often a worker has gone to sleep: once for each request, at least.
 #[derive(Debug, PartialEq, Eq)]
 struct Slept {

@@ -381,6 +381,8 @@ impl Supervisor {
             | Notice::LameDuckBegins(_)
             | Notice::StartFailed(_)
             | Notice::StillStarting(_)
+            | Notice::StartsAgainIn(..)
+            | Notice::GivenUp(..)
             | Notice::AwaitsQuiet(_)
             | Notice::AwaitsQuietNoLonger(_) => {}
         }

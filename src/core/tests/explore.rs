@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::*;
 use crate::core::drain::{Round, Silence};
 use crate::core::event::{Arrivals, Attendance, Busy, Layer};
-use crate::core::plan::ServicePlan;
+use crate::core::plan::{Restart, ServicePlan};
 use crate::core::stop::Check;
 use crate::signal::Signal;
 use crate::status::Status;
@@ -33,6 +33,44 @@ pub(super) enum Arrangement {
     Chain,
     Free,
 }
+
+/// What happens when a service ends unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Policy {
+    restart: Restart,
+    limit: u32,
+    is_essential: bool,
+}
+
+impl Policy {
+    const fn new(restart: Restart, is_essential: bool) -> Self {
+        Self {
+            restart,
+            limit: 1,
+            is_essential,
+        }
+    }
+}
+
+/// All stops.
+pub(super) const NO_RESTART: Policy = Policy::new(Restart::No, true);
+
+pub(super) const POLICIES: [Policy; 6] = [
+    NO_RESTART,
+    Policy::new(Restart::No, false),
+    Policy::new(Restart::OnFailure, true),
+    Policy::new(Restart::OnFailure, false),
+    Policy::new(Restart::Always, true),
+    Policy::new(Restart::Always, false),
+];
+
+const RESTART_DELAY: Delay = Delay {
+    min: Duration::from_secs(2),
+    max: Duration::from_secs(3),
+};
+
+/// A service that was up for so long is no crash loop.
+const UP_FOR_GOOD: Duration = Duration::from_secs(60);
 
 pub(super) fn plan(services: Vec<ServicePlan>, delay: Delay, grace_period: Duration) -> Plan {
     Plan {
@@ -58,6 +96,14 @@ struct Seen {
     termed: bool,
     /// Whether its php-fpm masters are stopped.
     held: bool,
+    /// Its main process has ended, and what it left behind is not known to have.
+    has_leftovers: bool,
+    /// How often it was started again in a row.
+    restarts: u32,
+    /// Since when nothing of it was left.
+    gone_at: Option<Timestamp>,
+    /// When what it left behind began to drain, if nothing stopped then.
+    drained_apart: Option<Timestamp>,
 }
 
 impl From<bool> for Timestamp {
@@ -78,11 +124,13 @@ impl World {
     /// The world right after the start.
     pub(super) fn new(
         sorts: &[Sort],
+        policies: &[Policy],
         order: Arrangement,
         delay: Delay,
         grace_period: Duration,
     ) -> Self {
-        let services = sorts.iter().enumerate().map(|(index, sort)| ServicePlan {
+        let services = sorts.iter().zip(policies).enumerate();
+        let services = services.map(|(index, (sort, policy))| ServicePlan {
             after: match order {
                 Arrangement::Chain => (0..index).map(ServiceId).collect(),
                 Arrangement::Free => Vec::new(),
@@ -93,6 +141,11 @@ impl World {
             },
             start_timeout: None,
             is_web: *sort == Sort::Web,
+            restart: policy.restart,
+            restart_delay: RESTART_DELAY,
+            restart_limit: policy.limit,
+            success: vec![0],
+            essential: policy.is_essential,
         });
         let plan = plan(services.collect(), delay, grace_period);
         let world = Self {
@@ -123,7 +176,10 @@ impl World {
             drain.quieted &= matches!(drain.step, Step::Looking { .. } | Step::Quieting { .. });
             // Only how long a round may take depends on it.
             drain.rounds = 0;
-            drain.kill_at = Timestamp::default();
+            drain.kill_at = match drain.force {
+                Some(Force::Kill) => Timestamp::default(),
+                None | Some(Force::Term) => relative(drain.kill_at),
+            };
             drain.term_at = match drain.force {
                 None => relative(drain.term_at),
                 Some(_) => Timestamp::default(),
@@ -149,14 +205,29 @@ impl World {
         let mut services = machine.services.clone();
         for (service, seen) in services.iter_mut().zip(&mut seen) {
             service.drain = drain(service.drain, service.main);
+            // The machine's own times tell.
+            seen.gone_at = None;
+            seen.drained_apart = seen.drained_apart.map(relative);
+            let is_up_for_good = self.now >= service.started_at + UP_FOR_GOOD;
+            let counts_anew = is_up_for_good && service.backoff.ends > 0;
+            service.started_at = Timestamp::from(counts_anew);
+            if stop.is_some() {
+                service.started_at = Timestamp::default();
+                service.backoff.ends = service.backoff.ends.min(1);
+                seen.restarts = 0;
+                seen.has_leftovers = false;
+            }
             if service.listens == Some(Listens::Unknown) && stop.is_some() {
                 service.listens = Some(Listens::Yes);
             }
             match service.stage {
                 Stage::Gone => {
                     *service = Service {
+                        wanted: Wanted::Down,
                         stage: Stage::Gone,
                         main: service.main,
+                        started_at: Timestamp::default(),
+                        backoff: Backoff::default(),
                         refusals: 0,
                         is_web: service.is_web,
                         listens: None,
@@ -165,19 +236,12 @@ impl World {
                     *seen = Seen::default();
                 }
                 Stage::Respawning { at } => service.stage = Stage::Respawning { at: relative(at) },
-                Stage::Starting(starting) if stop.is_some() => {
-                    service.stage = Stage::Starting(Starting {
-                        since: Timestamp::default(),
-                        presumed_at: None,
-                        say_at: Timestamp::default(),
-                        ..starting
-                    });
-                }
                 Stage::Starting(starting) => {
+                    let presumed_at = starting.presumed_at.filter(|_| stop.is_none());
                     // It is said again and again.
                     service.stage = Stage::Starting(Starting {
                         since: Timestamp::default(),
-                        presumed_at: starting.presumed_at.map(relative),
+                        presumed_at: presumed_at.map(relative),
                         say_at: Timestamp::default(),
                         ..starting
                     });
@@ -185,12 +249,10 @@ impl World {
                 _ => {}
             }
         }
-        let phase = match machine.phase {
-            Phase::Flushing { until } => Phase::Flushing {
-                until: relative(until),
-            },
-            phase => phase,
-        };
+        let mut phase = machine.phase;
+        if let Phase::Flushing { until } = &mut phase {
+            *until = relative(*until);
+        }
         let rest = drain(machine.rest, Main::Reaped);
         // Only a stop request makes something of it.
         let check = match stop {
@@ -218,12 +280,14 @@ impl World {
         next.now = now;
         let mut actions = Vec::new();
         next.machine.handle(now, event, &mut actions);
+        next.witness(self, now, event);
         for action in &actions {
             match action {
                 Action::Do(order) => next.judge(self, *order),
                 Action::Note(notice) => next.judge_notice(self, *notice),
             }
         }
+        next.judge_lives(self, now, event);
         let machine = &next.machine;
         if let Some(stop) = machine.stop {
             let over = machine.phase == Phase::Over;
@@ -255,6 +319,79 @@ impl World {
         next
     }
 
+    /// What is to be remembered of those that are started again.
+    fn witness(&mut self, before: &Self, now: Timestamp, event: Event) {
+        match event {
+            Event::Exited(id, _) => {
+                let was = &before.machine.services[id.0];
+                let counts_anew =
+                    was.stage == Stage::Serving && now >= was.started_at + UP_FOR_GOOD;
+                let seen = self.seen(Scope::Service(id));
+                seen.has_leftovers = true;
+                if counts_anew {
+                    seen.restarts = 0;
+                }
+            }
+            Event::Remains(Scope::Service(id), remains) if !remains.any => {
+                let seen = self.seen(Scope::Service(id));
+                seen.has_leftovers = false;
+                seen.gone_at = Some(now);
+            }
+            _ => {}
+        }
+        if self.machine.stop.is_none() {
+            for id in self.machine.services.ids() {
+                let stage = |world: &Self| world.machine.services[id.0].stage;
+                if stage(self) == Stage::Draining && stage(before) != Stage::Draining {
+                    self.seen(Scope::Service(id)).drained_apart = Some(now);
+                }
+            }
+        }
+    }
+
+    /// Who is to be up and isn't comes back, or all stops.
+    fn judge_lives(&self, before: &Self, now: Timestamp, event: Event) {
+        let machine = &self.machine;
+        if machine.stop.is_some() {
+            let is_down = |service: &Service| service.wanted == Wanted::Down;
+            assert!(machine.services.iter().all(is_down), "one is to be up");
+            return;
+        }
+        let mut is_any_up = false;
+        for (id, service) in machine.services.each() {
+            let plan = &machine.rules.plan.services[id.0];
+            let is_away = service.main != Main::Running;
+            is_any_up |= service.wanted == Wanted::Up;
+            match (service.wanted, service.stage) {
+                (_, Stage::Draining) => {
+                    assert!(is_away, "drained while all serve: {before:#?}");
+                    let deadline = machine.deadline();
+                    assert!(
+                        deadline.is_none_or(|deadline| deadline > now),
+                        "a deadline that has passed: {event:?} {before:#?}"
+                    );
+                }
+                (Wanted::Up, Stage::Respawning { at }) => assert!(at > now, "late: {self:#?}"),
+                (Wanted::Up, Stage::Waiting) => {
+                    assert!(!machine.may_start(id), "not started: {before:#?}");
+                }
+                (Wanted::Up, Stage::Starting(_) | Stage::Serving) => {
+                    assert!(!is_away, "it has ended, and nothing happens: {before:#?}");
+                }
+                (Wanted::Down, Stage::Gone) => {
+                    assert!(!plan.essential, "given up, and nothing stops: {before:#?}");
+                }
+                (Wanted::Up, Stage::Gone) | (Wanted::Down, _) => panic!("{before:#?}"),
+            }
+            // Who hasn't ended isn't touched when another one is started again.
+            let was = &before.machine.services[id.0];
+            if was.main == Main::Running && was.stage == Stage::Serving && !is_away {
+                assert_eq!(service.stage, Stage::Serving, "{event:?} {before:#?}");
+            }
+        }
+        assert!(is_any_up, "nothing runs, and nothing stops: {before:#?}");
+    }
+
     fn judge(&mut self, before: &Self, order: Order) {
         let machine = self.machine.clone();
         let rules = Rc::clone(&machine.rules);
@@ -265,11 +402,32 @@ impl World {
                 assert_ne!(before.machine.services[id.0].main, Main::Running);
                 assert!(before.machine.stop.is_none(), "a start while stopping");
                 for before in &rules.plan.services[id.0].after {
-                    assert_eq!(
-                        machine.services[before.0].stage,
-                        Stage::Serving,
-                        "out of order"
+                    let before = &machine.services[before.0];
+                    let is_settled =
+                        before.stage == Stage::Serving || before.wanted == Wanted::Down;
+                    assert!(is_settled, "out of order");
+                }
+                let plan = &rules.plan.services[id.0];
+                let now = self.now;
+                let seen = self.seen(Scope::Service(id));
+                assert!(
+                    !seen.has_leftovers,
+                    "started beside what it left: {before:#?}"
+                );
+                if let Some(gone_at) = seen.gone_at {
+                    assert_ne!(plan.restart, Restart::No);
+                    assert!(
+                        now >= gone_at + plan.restart_delay.min,
+                        "too soon: {before:#?}"
                     );
+                    assert!(
+                        seen.restarts < plan.restart_limit,
+                        "started too often: {before:#?}"
+                    );
+                    *seen = Seen {
+                        restarts: seen.restarts + 1,
+                        ..Seen::default()
+                    };
                 }
             }
             Order::Reload(id) | Order::Reopen(id) | Order::Forward(id, _) => {
@@ -298,15 +456,15 @@ impl World {
                 assert!(!seen.termed, "SIGTERM twice");
                 seen.termed = true;
                 seen.held = false;
+                let drained_apart = seen.drained_apart;
                 let term_at = match scope {
                     Scope::Service(id) => machine.rules.term_at[id.0],
                     Scope::Rest => rules.plan.last_term_at(),
                 };
-                let since = stop.map(|stop| stop.since).unwrap();
-                assert!(
-                    hurried || self.now >= since + term_at,
-                    "SIGTERM too early: {before:#?}"
-                );
+                let at_stop = stop.map(|stop| stop.since + term_at);
+                let apart = drained_apart.map(|since| since + rules.plan.last_term_at());
+                let due = at_stop.into_iter().chain(apart).min().unwrap();
+                assert!(hurried || self.now >= due, "SIGTERM too early: {before:#?}");
             }
             Order::Force(scope, Force::Kill) => {
                 let seen = self.seen(scope);
@@ -342,6 +500,8 @@ impl World {
             | Notice::StillStarting(_)
             | Notice::StartFailed(_)
             | Notice::PresumedReady(_)
+            | Notice::StartsAgainIn(..)
+            | Notice::GivenUp(..)
             | Notice::EndedUnasked(_) => {}
         }
     }
@@ -352,7 +512,9 @@ impl World {
         let reaped = match scope {
             Scope::Service(id) => {
                 assert_ne!(main(id), Main::Absent, "asked before it was started");
-                self.assert_in_order(id);
+                if self.seen(scope).drained_apart.is_none() {
+                    self.assert_in_order(id);
+                }
                 main(id) == Main::Reaped
             }
             Scope::Rest => {
@@ -381,8 +543,8 @@ impl World {
             last: seen.last.max(Some(layer)),
             reaped,
             asked: true,
-            termed: seen.termed,
             held: seen.held && layer == Layer::Workers,
+            ..seen.clone()
         };
     }
 
@@ -445,6 +607,10 @@ impl World {
         for (id, service) in machine.services.each() {
             if service.main == Main::Running {
                 events.push(Event::Exited(id, Status::Exited(0)));
+                let plan = &machine.rules.plan.services[id.0];
+                if plan.restart == Restart::OnFailure && machine.stop.is_none() {
+                    events.push(Event::Exited(id, Status::Exited(1)));
+                }
                 // What an order to spawn leads to at once, or behind another one
                 // that failed and so began the stop.
                 if let Stage::Starting(Starting {
@@ -592,10 +758,16 @@ pub(super) enum Telling {
 }
 
 /// Returns how many states there are.
-fn explore(sorts: &[Sort], order: Arrangement, delay: Delay, telling: Telling) -> usize {
+fn explore(
+    sorts: &[Sort],
+    policies: &[Policy],
+    order: Arrangement,
+    delay: Delay,
+    telling: Telling,
+) -> usize {
     const LIMIT: usize = 2_000_000;
     let hashers = [RandomState::new(), RandomState::new()];
-    let first = World::new(sorts, order, delay, Duration::from_secs(10));
+    let first = World::new(sorts, policies, order, delay, Duration::from_secs(10));
     let mut known = HashSet::from([first.fingerprint(&hashers)]);
     let mut open = vec![first];
     while let Some(world) = open.pop() {
@@ -610,7 +782,11 @@ fn explore(sorts: &[Sort], order: Arrangement, delay: Delay, telling: Telling) -
             telling == Telling::Anything && deadline.is_some_and(|deadline| *at < deadline)
         });
         let far = deadline.map(|deadline| deadline + Duration::from_secs(100));
-        let ticks = [between, deadline, far]
+        let is_back =
+            |service: &Service| service.stage == Stage::Serving && service.backoff.ends > 0;
+        let counts_anew = world.machine.services.iter().any(is_back) && deadline.is_none();
+        let later = counts_anew.then_some(world.now + UP_FOR_GOOD);
+        let ticks = [between, deadline, far, later]
             .into_iter()
             .flatten()
             .map(|at| (at, Event::Tick));
@@ -623,7 +799,7 @@ fn explore(sorts: &[Sort], order: Arrangement, delay: Delay, telling: Telling) -
             if next.machine.phase != Phase::Over && known.insert(next.fingerprint(&hashers)) {
                 assert!(
                     known.len() < LIMIT,
-                    "more than {LIMIT} states: {sorts:?} {order:?}"
+                    "more than {LIMIT} states: {sorts:?} {policies:?} {order:?}"
                 );
                 open.push(next);
             }
@@ -649,7 +825,7 @@ fn search(services: usize, delays: &[u64], telling: Telling) {
             states += delays
                 .iter()
                 .map(|delay| Delay::fixed(Duration::from_secs(*delay)))
-                .map(|delay| explore(&sorts, order, delay, telling))
+                .map(|delay| explore(&sorts, &vec![NO_RESTART; services], order, delay, telling))
                 .sum::<usize>();
         }
     }
@@ -672,6 +848,42 @@ fn three_services() {
     search(3, &[2], Telling::Plain);
 }
 
+/// Whoever ends is started again, or given up, with or without those beside it.
+#[test]
+fn one_service_that_is_started_again() {
+    let mut states = 0;
+    for sort in SORTS {
+        for policy in POLICIES {
+            let delay = Delay::fixed(Duration::from_secs(2));
+            let (order, telling) = (Arrangement::Chain, Telling::Anything);
+            states += explore(&[sort], &[policy], order, delay, telling);
+        }
+    }
+    println!("{states} states");
+    assert!(states > 1000, "the search found next to nothing");
+}
+
+/// One beside another that isn't, and both.
+#[test]
+fn two_services_that_are_started_again() {
+    let mut states = 0;
+    let always = Policy::new(Restart::Always, true);
+    let inessential = Policy::new(Restart::Always, false);
+    for sorts in configurations(2) {
+        for policies in [
+            [always, NO_RESTART],
+            [NO_RESTART, inessential],
+            [inessential, always],
+        ] {
+            let delay = Delay::fixed(Duration::from_secs(2));
+            let (order, telling) = (Arrangement::Chain, Telling::Plain);
+            states += explore(&sorts, &policies, order, delay, telling);
+        }
+    }
+    println!("{states} states");
+    assert!(states > 1000, "the search found next to nothing");
+}
+
 /// How long the lame duck is concerns what listens alone, whatever it is.
 #[test]
 fn a_delay_that_follows_the_traffic() {
@@ -680,7 +892,14 @@ fn a_delay_that_follows_the_traffic() {
         max: Duration::from_secs(max),
     };
     let search = |sorts: &[Sort], delay| {
-        let states = explore(sorts, Arrangement::Chain, delay, Telling::Anything);
+        let policies = vec![NO_RESTART; sorts.len()];
+        let states = explore(
+            sorts,
+            &policies,
+            Arrangement::Chain,
+            delay,
+            Telling::Anything,
+        );
         println!("{sorts:?}, {delay:?}: {states} states");
         assert!(states > 1000, "the search found next to nothing");
     };

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::explore::{Arrangement, SORTS, Sort, Telling, World};
+use super::explore::{Arrangement, POLICIES, Policy, SORTS, Sort, Telling, World};
 use super::*;
 
 /// A story: which of the events that may come is told, and how much later.
@@ -12,8 +12,10 @@ fn stories() -> impl Strategy<Value = Vec<(prop::sample::Index, u64)>> {
     prop::collection::vec((any::<prop::sample::Index>(), pauses), 1..120)
 }
 
-fn sorts() -> impl Strategy<Value = Vec<Sort>> {
-    prop::collection::vec(prop::sample::select(SORTS.to_vec()), 1..9)
+fn services() -> impl Strategy<Value = Vec<(Sort, Policy)>> {
+    let sort = prop::sample::select(SORTS.to_vec());
+    let policy = prop::sample::select(POLICIES.to_vec());
+    prop::collection::vec((sort, policy), 1..9)
 }
 
 fn orders() -> impl Strategy<Value = Arrangement> {
@@ -27,7 +29,7 @@ proptest! {
     /// panics where one is broken.
     #[test]
     fn the_rules_hold(
-        sorts in sorts(),
+        services in services(),
         order in orders(),
         grace in 100..40_000u64,
         delays in (0..100u32, 0..100u32),
@@ -38,7 +40,8 @@ proptest! {
         let percent = |percent: u32| grace / 2 * percent / 100;
         let (min, max) = (percent(delays.0.min(delays.1)), percent(delays.0.max(delays.1)));
         let delay = Delay { min, max };
-        let mut world = World::new(&sorts, order, delay, grace);
+        let (sorts, policies): (Vec<_>, Vec<_>) = services.into_iter().unzip();
+        let mut world = World::new(&sorts, &policies, order, delay, grace);
         for (choice, pause) in story {
             if world.machine.is_over() {
                 break;
@@ -61,14 +64,15 @@ proptest! {
     /// that come too early.
     #[test]
     fn time_shifts_and_spurious_ticks_change_nothing(
-        sorts in sorts(),
+        services in services(),
         order in orders(),
         shift in 0..10_000_000u64,
         story in stories(),
     ) {
         let (min, max) = (Duration::from_secs(2), Duration::from_secs(5));
         let (delay, grace) = (Delay { min, max }, Duration::from_secs(10));
-        let mut world = World::new(&sorts, order, delay, grace);
+        let (sorts, policies): (Vec<_>, Vec<_>) = services.into_iter().unzip();
+        let mut world = World::new(&sorts, &policies, order, delay, grace);
         let mut shifted = world.machine.clone();
         let shift = Duration::from_millis(shift);
         let mut fresh = Machine::new(world.machine.rules.plan.clone());

@@ -5,7 +5,9 @@
 //! its name and what it is: `web`, `fpm`, `app` (listens and is no preset),
 //! `worker` (doesn't listen), `wrapper` (a script around an nginx), `deaf` or
 //! `unseen` (an nginx that doesn't listen, or of which that can't be seen), or
-//! `script` (a shell that runs something).
+//! `script` (a shell that runs something). Behind that may stand when it is started
+//! again: `always` or `on-failure`, with another `limit` or code of `success` than by
+//! default, and that it is `inessential`.
 //! Then one line for each thing that happens, with its time in seconds after
 //! the start. Between the lines the harness plays the shell: it answers what
 //! the core awaits from a small world of processes, and keeps its deadlines.
@@ -15,7 +17,7 @@ use std::fmt::Write as _;
 use super::explore::plan;
 use super::*;
 use crate::core::event::{Arrivals, Attendance, Busy, Layer};
-use crate::core::plan::ServicePlan;
+use crate::core::plan::{Restart, ServicePlan};
 use crate::report::exit;
 use crate::report::logger::LogFormat;
 use crate::report::record::Record;
@@ -448,6 +450,7 @@ impl Play {
             }
             [name, "can't", "be", "executed"] => {
                 let id = self.id(name);
+                self.trees[id.0].main = None;
                 self.record.start_failed(id, Failure::NotExecutable);
                 self.tell(Event::SpawnFailed(id));
             }
@@ -564,6 +567,24 @@ fn play(script: &str) -> Play {
     play
 }
 
+/// What happens when that service ends unasked.
+fn with_policy(words: &[&str]) -> ServicePlan {
+    let mut plan = ServicePlan::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut number = || words.next().unwrap().parse().unwrap();
+        match *word {
+            "always" => plan.restart = Restart::Always,
+            "on-failure" => plan.restart = Restart::OnFailure,
+            "limit" => plan.restart_limit = number(),
+            "success" => plan.success.push(u8::try_from(number()).unwrap()),
+            "inessential" => plan.essential = false,
+            other => panic!("what is {other}?"),
+        }
+    }
+    plan
+}
+
 /// Without what becomes of it all.
 fn play_until_the_end_of(script: &str) -> Play {
     let mut script = lines(script).peekable();
@@ -583,7 +604,7 @@ fn play_until_the_end_of(script: &str) -> Play {
     let mut services: Vec<Said> = Vec::new();
     let mut trees = Vec::new();
     while let Some(words) = script.next_if(|words| words[0].parse::<f64>().is_err()) {
-        let [name, sort] = words.as_slice() else {
+        let [name, sort, policy @ ..] = words.as_slice() else {
             panic!("what is {words:?}?")
         };
         let (main, listens, stop, ready) = match *sort {
@@ -602,6 +623,7 @@ fn play_until_the_end_of(script: &str) -> Play {
             ready,
             start_timeout: start,
             is_web: ready == Readiness::Listen && main != Is::Fpm,
+            ..with_policy(policy)
         });
         services.push(Said {
             name: (*name).to_owned(),
@@ -2575,10 +2597,9 @@ fn at_a_stop_who_starts_is_looked_at_once() {
 /// A web server alone, where the test itself is the shell.
 fn machine_without_a_world(delay: Delay) -> Machine {
     let service = ServicePlan {
-        after: vec![],
         ready: Readiness::Listen,
-        start_timeout: None,
         is_web: true,
+        ..ServicePlan::default()
     };
     Machine::new(plan(vec![service], delay, Duration::from_secs(30)))
 }
@@ -2645,4 +2666,559 @@ fn each_wait_after_a_refused_start_is_twice_the_last_until_it_has_failed() {
     }
     let doubled: Vec<u128> = (0..11).map(|times| 10 << times).collect();
     assert_eq!(waits, doubled);
+}
+
+// When a service ends unasked.
+
+#[test]
+fn a_worker_that_ends_is_started_again() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm
+    nginx web
+    queue worker always
+    100 queue exits 1
+    200 SIGTERM
+    200.1 queue dies of TERM
+    206 nginx exits 0
+    207 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        0.0 s  queue     started
+        100.0 s  queue     exited 1
+        100.0 s  queue     starts again in 1.0 s
+        101.0 s  queue     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.0 s  queue     <- SIGTERM
+        0.1 s  queue     killed by SIGTERM
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        7.0 s  php-fpm   exited 0
+        7.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// As long as the ends come in a row; after a minute up they count anew.
+#[test]
+fn the_delay_doubles_until_a_service_was_up_for_a_minute() {
+    check(
+        "
+    delay 0 grace 10
+    app app
+    queue worker always limit 0
+    1 queue exits 1
+    2 queue exits 1
+    4 queue exits 1
+    8 queue exits 1
+    16 queue exits 1
+    32 queue exits 1
+    62 queue exits 1
+    92 queue exits 1
+    151.9 queue exits 1
+    241.9 queue exits 0
+    242.9 nothing happens
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  queue     started
+        1.0 s  queue     exited 1
+        1.0 s  queue     starts again in 1.0 s
+        2.0 s  queue     started
+        2.0 s  queue     exited 1
+        2.0 s  queue     starts again in 2.0 s
+        4.0 s  queue     started
+        4.0 s  queue     exited 1
+        4.0 s  queue     starts again in 4.0 s
+        8.0 s  queue     started
+        8.0 s  queue     exited 1
+        8.0 s  queue     starts again in 8.0 s
+        16.0 s  queue     started
+        16.0 s  queue     exited 1
+        16.0 s  queue     starts again in 16.0 s
+        32.0 s  queue     started
+        32.0 s  queue     exited 1
+        32.0 s  queue     starts again in 30.0 s
+        62.0 s  queue     started
+        62.0 s  queue     exited 1
+        62.0 s  queue     starts again in 30.0 s
+        92.0 s  queue     started
+        92.0 s  queue     exited 1
+        92.0 s  queue     starts again in 30.0 s
+        122.0 s  queue     started
+        151.9 s  queue     exited 1
+        151.9 s  queue     starts again in 30.0 s
+        181.9 s  queue     started
+        241.9 s  queue     exited 0
+        241.9 s  queue     starts again in 1.0 s
+        242.9 s  queue     started
+        ",
+    );
+}
+
+/// With its status, and without the delay: nobody was told.
+#[test]
+fn who_ends_too_often_in_a_row_is_given_up_and_all_stops() {
+    check(
+        "
+    delay 5 grace 30
+    nginx web
+    queue worker always limit 2
+    1 queue exits 3
+    3 queue exits 3
+    5.5 queue exits 4
+    6 nginx exits 0
+    ",
+        "
+        0.0 s  nginx     started
+        0.0 s  queue     started
+        1.0 s  queue     exited 3
+        1.0 s  queue     starts again in 1.0 s
+        2.0 s  queue     started
+        3.0 s  queue     exited 3
+        3.0 s  queue     starts again in 2.0 s
+        5.0 s  queue     started
+        0.0 s  queue     exited 4
+        0.0 s  queue     given up: ended 3 times in a row, at last exited 4 after 0.5 s
+        0.0 s  queue     ended unasked
+        0.0 s  nginx     <- SIGQUIT
+        0.5 s  nginx     exited 0
+        0.5 s  drainit   exits 4
+        ",
+    );
+}
+
+#[test]
+fn who_is_not_essential_is_given_up_and_the_others_go_on() {
+    check(
+        "
+    delay 0 grace 10
+    app app
+    queue worker always limit 1 inessential
+    cron worker inessential
+    1 queue exits 3
+    2 queue exits 3
+    3 cron dies of KILL
+    9 SIGTERM
+    9.1 app exits 0
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  queue     started
+        0.0 s  cron      started
+        1.0 s  queue     exited 3
+        1.0 s  queue     starts again in 1.0 s
+        2.0 s  queue     started
+        2.0 s  queue     exited 3
+        2.0 s  queue     given up: ended 2 times in a row, at last exited 3 after 0.0 s
+        3.0 s  cron      killed by SIGKILL
+        3.0 s  cron      stays away: killed by SIGKILL after 3.0 s
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  app       <- SIGTERM
+        0.1 s  app       exited 0
+        0.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// A container that runs nothing ends.
+#[test]
+fn the_last_that_is_up_is_essential() {
+    check(
+        "
+    delay 0 grace 10
+    a worker inessential
+    b worker inessential
+    1 a exits 3
+    2 b exits 4
+    ",
+        "
+        0.0 s  a         started
+        0.0 s  b         started
+        1.0 s  a         exited 3
+        1.0 s  a         stays away: exited 3 after 1.0 s
+        0.0 s  b         exited 4
+        0.0 s  b         ended unasked
+        0.0 s  drainit   exits 4
+        ",
+    );
+}
+
+#[test]
+fn who_has_succeeded_is_not_started_again_on_failure() {
+    check(
+        "
+    delay 0 grace 10
+    app app
+    a worker on-failure success 7 inessential
+    b worker on-failure
+    1 a exits 1
+    2 a dies of SEGV
+    5 a exits 7
+    6 b exits 0
+    6.1 app exits 0
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  a         started
+        0.0 s  b         started
+        1.0 s  a         exited 1
+        1.0 s  a         starts again in 1.0 s
+        2.0 s  a         started
+        2.0 s  a         killed by SIGSEGV
+        2.0 s  a         starts again in 2.0 s
+        4.0 s  a         started
+        5.0 s  a         exited 7
+        5.0 s  a         given up: ended 3 times in a row, at last exited 7 after 1.0 s
+        0.0 s  b         exited 0
+        0.0 s  b         ended unasked
+        0.0 s  app       <- SIGTERM
+        0.1 s  app       exited 0
+        0.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Workers that outlive their master hold its port. Meanwhile the others serve, and a
+/// signal reaches them alone.
+#[test]
+fn what_a_service_left_behind_has_gone_before_it_is_started_again() {
+    check(
+        "
+    delay 0 grace 10
+    php-fpm fpm always
+    app app
+    1 php-fpm has fpm
+    1 php-fpm workers busy
+    2 php-fpm dies of KILL
+    3 SIGHUP
+    4 php-fpm loses fpm
+    4 php-fpm workers idle
+    4.5 SIGHUP
+    5.5 SIGHUP
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  app       started
+        2.0 s  php-fpm   killed by SIGKILL
+        2.0 s  php-fpm   workers <- SIGQUIT
+        3.0 s  app       reload
+        4.0 s  php-fpm   starts again in 1.0 s
+        4.5 s  app       reload
+        5.0 s  php-fpm   started
+        5.5 s  php-fpm   reload
+        5.5 s  app       reload
+        ",
+    );
+}
+
+/// It has as long as at a stop, from its own beginning; that it was forced is no
+/// failure of the stop.
+#[test]
+fn what_a_service_left_behind_is_forced_in_time() {
+    check(
+        "
+    delay 0 grace 10
+    app app
+    queue worker always
+    1 queue has other
+    2 queue exits 1
+    11 queue loses other
+    20 SIGTERM
+    20 queue dies of TERM
+    20 app exits 0
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  queue     started
+        2.0 s  queue     exited 1
+        2.0 s  queue     what it left behind <- SIGTERM
+        11.0 s  queue     <- SIGKILL, forced
+        11.0 s  queue     starts again in 1.0 s
+        12.0 s  queue     started
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  app       <- SIGTERM
+        0.0 s  queue     <- SIGTERM
+        0.0 s  queue     killed by SIGTERM
+        0.0 s  app       exited 0
+        0.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// What began before goes on, and has no more time than the stop.
+#[test]
+fn a_stop_while_leftovers_are_drained_goes_on_with_them() {
+    check(
+        "
+    delay 0 grace 10
+    queue worker always
+    app app
+    1 queue has other
+    2 queue exits 1
+    3 SIGTERM
+    3.5 app exits 0
+    4 queue loses other
+    ",
+        "
+        0.0 s  queue     started
+        0.0 s  app       started
+        2.0 s  queue     exited 1
+        2.0 s  queue     what it left behind <- SIGTERM
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  app       <- SIGTERM
+        0.5 s  app       exited 0
+        1.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn leftovers_that_listen_have_no_delay() {
+    check(
+        "
+    delay 5 grace 30
+    queue worker
+    php-fpm fpm always
+    1 php-fpm has fpm
+    1 php-fpm workers busy
+    2 php-fpm dies of KILL
+    3 SIGTERM
+    3.1 queue exits 0
+    4 php-fpm loses fpm
+    4 php-fpm workers idle
+    ",
+        "
+        0.0 s  queue     started
+        0.0 s  php-fpm   started
+        2.0 s  php-fpm   killed by SIGKILL
+        2.0 s  php-fpm   workers <- SIGQUIT
+        0.0 s  SIGTERM   draining, without a delay
+        0.1 s  queue     exited 0
+        0.1 s  queue     ended by itself
+        1.0 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn leftovers_leave_the_others_time_to_drain() {
+    check(
+        "
+    delay 0 grace 30
+    php-fpm fpm
+    nginx web always
+    1 nginx has web
+    2 nginx dies of KILL
+    2.1 SIGTERM
+    29.6 nginx loses web
+    29.7 php-fpm exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        2.0 s  nginx     killed by SIGKILL
+        2.0 s  nginx     <- SIGQUIT
+        0.0 s  SIGTERM   draining, without a delay
+        27.0 s  nginx     <- SIGTERM, forced
+        27.5 s  php-fpm   workers <- SIGQUIT
+        27.5 s  php-fpm   master <- SIGQUIT
+        27.6 s  php-fpm   exited 0
+        27.6 s  drainit   exits 143
+        ",
+    );
+}
+
+#[test]
+fn who_waits_to_be_started_again_has_gone_at_a_stop() {
+    check(
+        "
+    delay 0 grace 10
+    app app
+    queue worker always
+    2 queue exits 1
+    2.5 SIGTERM
+    2.6 app exits 0
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  queue     started
+        2.0 s  queue     exited 1
+        2.0 s  queue     starts again in 1.0 s
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  app       <- SIGTERM
+        0.1 s  app       exited 0
+        0.1 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Others serve, and are sent requests.
+#[test]
+fn a_stop_while_one_is_started_again_has_its_delay() {
+    check(
+        "
+    delay 5 grace 30
+    php-fpm fpm always
+    nginx web
+    2 php-fpm exits 1
+    2.5 SIGTERM
+    8 nginx exits 0
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  nginx     started
+        2.0 s  php-fpm   exited 1
+        2.0 s  php-fpm   starts again in 1.0 s
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        5.0 s  nginx     <- SIGQUIT
+        5.5 s  nginx     exited 0
+        5.5 s  drainit   exits 0
+        ",
+    );
+}
+
+#[test]
+fn who_ends_in_the_lame_duck_is_not_started_again() {
+    check(
+        "
+    delay 5 grace 30
+    back app always
+    nginx web
+    2 SIGTERM
+    3 back exits 3
+    8 nginx exits 0
+    ",
+        "
+        0.0 s  back      started
+        0.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        1.0 s  back      exited 3
+        1.0 s  back      ended by itself
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  drainit   exits 3
+        ",
+    );
+}
+
+/// One that never was ready hasn't started; that is what the exit code says.
+#[test]
+fn who_ends_before_it_is_ready_is_started_again_too() {
+    check(
+        "
+    delay 0 grace 10
+    php-fpm deaf always limit 1
+    nginx web
+    2 php-fpm exits 78
+    4 php-fpm exits 78
+    ",
+        "
+        0.0 s  php-fpm   started
+        2.0 s  php-fpm   exited 78
+        2.0 s  php-fpm   starts again in 1.0 s
+        3.0 s  php-fpm   started
+        0.0 s  php-fpm   exited 78
+        0.0 s  php-fpm   given up: ended 2 times in a row, at last exited 78 after 1.0 s
+        0.0 s  php-fpm   ended after 1.0 s, before it was ready; stopping
+        0.0 s  drainit   exits 1
+        ",
+    );
+}
+
+/// Both come back in the order of starting; whoever runs isn't touched.
+#[test]
+fn who_is_started_again_waits_for_those_that_it_is_after() {
+    check(
+        "
+    delay 0 grace 10
+    php-fpm fpm always
+    queue worker always
+    2 queue exits 1
+    2.5 php-fpm exits 1
+    4 nothing happens
+    ",
+        "
+        0.0 s  php-fpm   started
+        0.0 s  queue     started
+        2.0 s  queue     exited 1
+        2.0 s  queue     starts again in 1.0 s
+        2.5 s  php-fpm   exited 1
+        2.5 s  php-fpm   starts again in 1.0 s
+        3.5 s  php-fpm   started
+        3.5 s  queue     started
+        ",
+    );
+}
+
+/// Those that are after it don't wait for ever.
+#[test]
+fn who_was_given_up_is_not_waited_for() {
+    check(
+        "
+    delay 0 grace 10
+    php-fpm deaf inessential
+    nginx web
+    2 php-fpm exits 78
+    ",
+        "
+        0.0 s  php-fpm   started
+        2.0 s  php-fpm   exited 78
+        2.0 s  php-fpm   stays away: exited 78 after 2.0 s
+        2.0 s  nginx     started
+        ",
+    );
+}
+
+/// Its file may be replaced just then.
+#[test]
+fn a_restart_that_can_not_be_executed_counts_as_an_end() {
+    check(
+        "
+    delay 0 grace 10
+    app app
+    queue deaf always limit 1
+    2 queue exits 1
+    3 queue can't be executed
+    3 app exits 0
+    ",
+        "
+        0.0 s  app       started
+        0.0 s  queue     started
+        2.0 s  queue     exited 1
+        2.0 s  queue     starts again in 1.0 s
+        3.0 s  queue     started
+        0.0 s  queue     given up: ended 2 times in a row, at last not executed after 0.0 s
+        0.0 s  queue     can't be started; stopping
+        0.0 s  app       <- SIGTERM
+        0.0 s  app       exited 0
+        0.0 s  drainit   exits 126
+        ",
+    );
+}
+
+/// Who sends to it learns that it isn't all there.
+#[test]
+fn a_container_is_not_ready_while_a_service_is_away() {
+    let health = |script: &str| play_until_the_end_of(script).machine.health();
+    let services = "
+    delay 0 grace 10
+    app app
+    queue worker always limit 1 inessential
+    ";
+    let with = |story: &str| health(&format!("{services}{story}"));
+    assert_eq!(with("1 nothing happens"), Health::Ready);
+    assert_eq!(with("1 queue exits 1"), Health::Starting);
+    assert_eq!(
+        with("1 queue has other\n2 queue exits 1\n2.1 nothing happens"),
+        Health::Starting
+    );
+    assert_eq!(with("1 queue exits 1\n3 nothing happens"), Health::Ready);
+    // It isn't to serve any more.
+    assert_eq!(with("1 queue exits 1\n3 queue exits 1"), Health::Ready);
 }
