@@ -34,7 +34,7 @@ use super::event::{
     Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
     Timestamp, Unsent,
 };
-use super::plan::{ByService, Delay, Plan, Readiness, ServiceId, StopAfter};
+use super::plan::{ByService, Delay, Leftovers, Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting};
 use super::stop::{LameDuck, Stop};
 use crate::preset::Kind;
@@ -548,6 +548,9 @@ impl Machine {
             }
             Stage::Waiting | Stage::Respawning { .. } | Stage::Draining | Stage::Gone => {}
         }
+        if self.rules.plan.leftovers == Leftovers::Left {
+            service.stage = Stage::Gone;
+        }
         self.begin_stop(now, Delay::ZERO);
     }
 
@@ -646,6 +649,7 @@ impl Machine {
             .services
             .iter()
             .all(|service| service.stage == Stage::Gone);
+        let none_swept = all_gone && self.rules.plan.leftovers == Leftovers::Left;
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
             self.rest = self.new_drain(now, stop, stop.since + self.rules.plan.last_term_at());
@@ -658,7 +662,7 @@ impl Machine {
         if late {
             self.kill_what_is_there(actions);
         }
-        if late || flushed {
+        if late || flushed || none_swept {
             self.phase = Phase::Over;
             actions.push(Order::Exit.into());
         }

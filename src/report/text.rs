@@ -231,7 +231,7 @@ mod tests {
 
     /// Of a stop ten seconds after the start.
     fn stopped() -> Record {
-        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
         let _ = record.event(at(10_000), &Event::StopRequested(Signal::TERM));
         let _ = record.notice(at(10_000), Notice::StopBegins);
         let _ = record.order(at(15_000), Order::Ask(Scope::Service(NGINX), Layer::Web));

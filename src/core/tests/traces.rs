@@ -627,7 +627,7 @@ fn play_until_the_end_of(script: &str) -> Play {
     let said = services.iter().map(|it| (it.name.as_str(), it.is_preset));
     let machine = Machine::new(plan(plans, delay, grace));
     let mut play = Play {
-        record: Record::new(said, machine.rules.plan.quiet),
+        record: Record::new(said, machine.rules.plan.quiet, Vec::new()),
         machine,
         services,
         now: Timestamp::default(),
