@@ -18,6 +18,7 @@ use crate::sys::process::Terminal;
 
 /// What such an init does in its own way.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
 pub struct StandIn {
     /// How its child stands to the terminal; `None` as a command of ours does.
     pub terminal: Option<Terminal>,
@@ -25,6 +26,8 @@ pub struct StandIn {
     pub is_subreaper: bool,
     /// It stops itself when it has passed on what stops a program at the terminal.
     pub suspends: bool,
+    /// It passes on even what means a fault of its own, such as SIGSEGV.
+    pub takes_faults: bool,
     /// What the child's group gets when the child has ended.
     pub last_word: Option<Signal>,
     /// Once the child was started, its own working directory is the root: so nobody

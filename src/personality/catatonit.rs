@@ -75,8 +75,9 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
             terminal: None,
             is_subreaper: true,
             suspends: false,
+            takes_faults: false,
             last_word: None,
-            leaves_directory: true,
+            leaves_directory: false,
             voice: Voice {
                 pid: call.pid,
                 level: call.variable("CATATONIT_DEBUG").is_some().into(),

@@ -77,6 +77,7 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
             }),
             is_subreaper: false,
             suspends: true,
+            takes_faults: true,
             last_word,
             leaves_directory: true,
             voice: Voice {

@@ -65,7 +65,8 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
         return Err(Said::failed(usage(call.base_name())));
     }
     if let Some(text) = call.variable("TINI_VERBOSITY") {
-        let number = leading_number(&text).map_or(0, |(number, _)| number.max(0));
+        let number = leading_number(&text).map_or(0, |(number, _)| number);
+        // Below 0 is to it very much.
         level = u8::try_from(number).unwrap_or(u8::MAX);
     }
     let is_reaper = call.pid.is_init() || is_subreaper || call.is_subreaper;
@@ -82,6 +83,7 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
             terminal: None,
             is_subreaper,
             suspends: false,
+            takes_faults: false,
             last_word: None,
             leaves_directory: false,
             voice: Voice {

@@ -616,7 +616,7 @@ impl Supervisor {
     /// main process.
     fn pass_on(&mut self, id: ServiceId, signal: Signal, lines: &mut Vec<Line>) {
         let is_only = self.mains.len() == 1;
-        if self.config.stand_in.is_some() || self.is_plain() {
+        if self.is_plain() {
             return self.signal_main(id, signal);
         }
         let table = self.table();
@@ -672,7 +672,7 @@ impl Supervisor {
         matches!(handling, Some(Handling::Caught | Handling::Unknown))
     }
 
-    fn signal_main(&self, id: ServiceId, signal: Signal) {
+    pub(super) fn signal_main(&self, id: ServiceId, signal: Signal) {
         let Some(ids) = self.mains.get(id).map(|main| main.ids) else {
             return;
         };

@@ -159,6 +159,15 @@ impl Supervisor {
     /// Runs the services until all is over; returns the exit code.
     pub fn run(mut self) -> u8 {
         self.introduce();
+        if self
+            .config
+            .stand_in
+            .as_ref()
+            .is_some_and(|it| it.takes_faults)
+        {
+            // Without them, too, most signals come.
+            let _ = self.wakes.take_faults();
+        }
         self.open_control();
         self.marker.clear(self.is_marker_wanted());
         panic::end_in_hook(self.config.plan.last_term_at());
@@ -461,13 +470,12 @@ impl Supervisor {
             return;
         };
         self.say(&Happening::Came(came));
-        // Without a command there is nobody to pass anything on to.
-        let meaning = if self.config.stand_in.is_some() && !self.config.services.is_empty() {
-            Meaning::Forward
-        } else {
-            meaning(signal, self.surroundings(signal))
-        };
-        let event = match meaning {
+        // Without a child to pass it on to, what ends us is our own affair.
+        let has_child = self.mains.first().is_some_and(|it| it.ids.pid.is_some());
+        if self.config.stand_in.is_some() && has_child {
+            return self.pass_on_unseen(came, signal);
+        }
+        let event = match meaning(signal, self.surroundings(signal)) {
             Meaning::Stop => Event::StopRequested(signal),
             Meaning::Interrupt => Event::Interrupted,
             Meaning::Reload => Event::ReloadRequested,
@@ -475,6 +483,11 @@ impl Supervisor {
             Meaning::Forward => Event::Signalled(signal),
         };
         self.tell(event);
+    }
+
+    /// As another init does: the core has nothing to say to it.
+    fn pass_on_unseen(&self, came: Signal, signal: Signal) {
+        self.signal_main(ServiceId(0), signal);
         let stops = matches!(came, Signal::TSTP | Signal::TTIN | Signal::TTOU);
         if stops && self.config.stand_in.as_ref().is_some_and(|it| it.suspends) {
             process::stop_ourselves();

@@ -334,7 +334,7 @@ struct Image {
     shell_arguments: Strings,
     environment: Strings,
     /// Where in there `LISTEN_PID` is that names us: the sockets that we were handed by
-    /// sd_listen_fds(3) are the program's.
+    /// `sd_listen_fds(3)` are the program's.
     listen_pid: Option<usize>,
 }
 
