@@ -830,4 +830,42 @@ mod tests {
         let flag = services(&["a=php; b=php"]);
         assert!(message(resolve(&["php"], &[], flag)).contains("';'"));
     }
+
+    /// But that of the services, which gives way to a command.
+    #[test]
+    fn each_option_has_a_variable_that_asks_for_drainit() {
+        use clap::CommandFactory as _;
+        let command = Cli::command();
+        let mut names: Vec<String> = command
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .filter(|long| *long != "service")
+            .map(|long| format!("DRAINIT_{}", long.to_uppercase().replace('-', "_")))
+            .collect();
+        names.sort_unstable();
+        let mut variables = VARIABLES;
+        variables.sort_unstable();
+        assert_eq!(names, variables);
+    }
+
+    #[test]
+    fn signals_and_exit_codes_are_taken_otherwise_where_that_is_asked() {
+        let variables = [
+            ("DRAINIT_FORWARD_TO", "group"),
+            ("DRAINIT_PARENT_DEATH_SIGNAL", "TERM"),
+            ("DRAINIT_SUCCESS", "143; 7"),
+        ];
+        let config = resolve(&["node"], &variables, command(&["node"])).unwrap();
+        assert!(config.to_group);
+        assert_eq!(config.parent_death_signal, Some(Signal::TERM));
+        assert_eq!(config.success, [143, 7]);
+        for (name, value) in [
+            ("DRAINIT_FORWARD_TO", "all"),
+            ("DRAINIT_PARENT_DEATH_SIGNAL", "0"),
+            ("DRAINIT_SUCCESS", "256"),
+        ] {
+            let result = resolve(&["node"], &[(name, value)], command(&["node"]));
+            assert!(message(result).starts_with(name), "{name}");
+        }
+    }
 }

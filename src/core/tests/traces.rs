@@ -2409,3 +2409,31 @@ fn nobody_looks_for_what_comes_but_during_a_lame_duck() {
     let nobody_listens = "delay 5..15 grace 30\n queue worker\n 1 SIGTERM";
     assert!(!awaits(nobody_listens));
 }
+
+/// As an init that ends with its child: no sweep, no flush, no deadline.
+#[test]
+fn where_leftovers_are_left_the_end_of_the_last_service_is_the_end() {
+    let services = vec![ServicePlan::default(), ServicePlan::default()];
+    let mut machine = Machine::new(Plan {
+        leftovers: Leftovers::Left,
+        ..plan(services, Delay::ZERO, Duration::from_secs(10))
+    });
+    let (first, second) = (ServiceId(0), ServiceId(1));
+    let mut tell = |event| {
+        let mut actions = Vec::new();
+        machine.handle(Timestamp::default(), event, &mut actions);
+        let exits = actions
+            .iter()
+            .any(|it| matches!(it, Action::Do(Order::Exit)));
+        (exits, machine.is_over())
+    };
+    for event in [
+        Event::Tick,
+        Event::Executed(first),
+        Event::Executed(second),
+        Event::Exited(first, Status::Exited(3)),
+    ] {
+        assert_eq!(tell(event), (false, false));
+    }
+    assert_eq!(tell(Event::Exited(second, Status::Exited(0))), (true, true));
+}
