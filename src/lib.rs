@@ -27,6 +27,7 @@
 //! | [`report`] | what happened, our exit code from it, every sentence that is said |
 //! | [`control`] | what other processes of the container may ask, and the answers |
 //! | [`config`] | what was typed and the environment, as a plan and what to execute |
+//! | [`personality`] | tini, dumb-init and catatonit: their arguments as a configuration of ours |
 //! | [`supervisor`] | the shell around the core: one thread, one sleep, one deadline. `members` maps services to processes, `look` asks the kernel, `act` signals; none decides anything |
 //!
 //! # Words
@@ -89,6 +90,7 @@ pub mod config;
 pub mod control;
 pub mod core;
 mod json;
+pub mod personality;
 pub mod preset;
 pub mod report;
 pub mod signal;

@@ -9,11 +9,14 @@ use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
 use drainit::control::client::{self, Outcome};
 use drainit::control::protocol::Answer;
+use drainit::personality::{self, Call, Personality, Said, Stream};
 use drainit::preset::{nginx_health, nginx_snippet};
 use drainit::report::logger;
 use drainit::status::Failure;
 use drainit::supervisor::Supervisor;
 use drainit::sys::path;
+use drainit::sys::process::{self, Pid};
+use drainit::sys::stderr::Stderr;
 use drainit::sys::wakes::Wakes;
 
 /// musl's own allocator maps and unmaps pages so often that a start took twice
@@ -28,15 +31,27 @@ fn main() -> ExitCode {
         Ok(wakes) => wakes,
         Err(error) => return fail(Failure::Usage, &format!("can't wait for signals: {error}")),
     };
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(Stop::Print(text)) => return print(&text),
-        Err(Stop::Wrong(line)) => return fail(Failure::Usage, &line),
-    };
     let host = Host {
         variable: &|name| std::env::var_os(name),
         find: &path::find,
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
+    };
+    let mut words = std::env::args_os();
+    let called = words.next().unwrap_or_default();
+    if let Some(personality) = Personality::by_name(&called) {
+        let call = Call {
+            name: called.to_string_lossy().into_owned(),
+            words: words.collect(),
+            host: &host,
+            pid: Pid::own(),
+            is_subreaper: process::is_subreaper(),
+        };
+        return stand_in(personality, call, wakes, start);
+    }
+    let cli = match cli::parse(std::iter::once(called).chain(words)) {
+        Ok(cli) => cli,
+        Err(Stop::Print(text)) => return print(&text),
+        Err(Stop::Wrong(line)) => return fail(Failure::Usage, &line),
     };
     match cli.subcommand {
         Some(Subcommand::NginxSnippet { health, marker }) => {
@@ -57,8 +72,36 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(Error { failure, message }) => return fail(failure, &message),
     };
-    logger::init(config.log_format, config.log_level, start);
+    run(config, wakes, start)
+}
+
+fn run(config: Config, wakes: Wakes, start: Instant) -> ExitCode {
+    if config.stand_in.is_none() {
+        logger::init(config.log_format, config.log_level, start);
+    }
     Supervisor::new(config, wakes, start).run().into()
+}
+
+/// Does what another init does.
+fn stand_in(personality: Personality, call: Call, wakes: Wakes, start: Instant) -> ExitCode {
+    match personality.plan(call) {
+        Ok(plan) => {
+            if let Some(warning) = plan.warning {
+                let _ = Stderr::open().write_all(warning.as_bytes());
+            }
+            run(plan.config, wakes, start)
+        }
+        Err(personality::Stop::Say(Said { text, to, code })) => {
+            let printed = match to {
+                Stream::Output => std::io::stdout().write_all(text.as_bytes()),
+                Stream::Error => std::io::stderr().write_all(text.as_bytes()),
+            };
+            // Nobody is left to tell if that fails.
+            let _ = printed;
+            code.into()
+        }
+        Err(personality::Stop::Wrong(Error { failure, message })) => fail(failure, &message),
+    }
 }
 
 /// Says whether all serve.

@@ -73,6 +73,12 @@ impl Signal {
     pub const STOP: Self = Self(libc::SIGSTOP);
     /// SIGCONT: go on after SIGSTOP.
     pub const CONT: Self = Self(libc::SIGCONT);
+    /// SIGTSTP: Ctrl-Z.
+    pub const TSTP: Self = Self(libc::SIGTSTP);
+    /// SIGTTIN: a background process reads from the terminal.
+    pub const TTIN: Self = Self(libc::SIGTTIN);
+    /// SIGTTOU: a background process writes to the terminal.
+    pub const TTOU: Self = Self(libc::SIGTTOU);
     /// SIGWINCH: what apache takes as "finish, then stop".
     pub const WINCH: Self = Self(libc::SIGWINCH);
     /// SIGPWR: the stop signal of LXC.

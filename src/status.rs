@@ -53,6 +53,8 @@ pub enum Failure {
     NotExecutable,
     /// The command was not found.
     NotFound,
+    /// As the init that we stand in for has it.
+    Theirs(u8),
 }
 
 impl Failure {
@@ -63,6 +65,7 @@ impl Failure {
             Self::Usage => 2,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
+            Self::Theirs(code) => code,
         }
     }
 }

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 /// Bottom up; those on one line know nothing of each other. `src/lib.rs` says what
 /// each is for.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["json", "signal"],
     &["status"],
     &["sys", "preset"],
     &["core"],
     &["report", "control"],
     &["config"],
+    &["personality"],
     &["supervisor"],
     &["main", "lib"],
 ];

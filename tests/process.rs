@@ -1341,3 +1341,79 @@ fn job_control_and_sigpipe_reach_a_single_command() {
     running.signal(libc::SIGTERM);
     assert_eq!(running.wait_exit(), 0);
 }
+
+// What other inits have options for.
+
+#[test]
+fn an_exit_code_is_taken_for_success_where_that_is_asked() {
+    for (script, code) in [("exit 7", 0), ("exit 8", 8), ("kill -TERM $$", 0)] {
+        let options = [
+            "--success",
+            "7",
+            "--success",
+            "143",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        let mut running = Running::start(&mut drainit(options));
+        assert_eq!(running.wait_exit(), code, "{script}");
+    }
+}
+
+#[test]
+fn the_whole_group_is_signalled_where_that_is_asked() {
+    let script = format!(
+        "{} & exec {}",
+        puppet_line("below INT=0"),
+        puppet_line("p INT=0")
+    );
+    let options = [
+        "--forward-to=group",
+        "--stop-signal=INT",
+        "--",
+        "bash",
+        "-c",
+        &script,
+    ];
+    let mut running = Running::start(&mut drainit(options));
+    running.wait_for_puppet("p");
+    running.wait_for_puppet("below");
+    running.signal(SIGUSR2);
+    running.wait_for_line("p got SIGUSR2");
+    running.wait_for_line("below got SIGUSR2");
+    running.signal(SIGTERM);
+    assert_eq!(running.wait_exit(), 0, "{}", running.log());
+    assert_eq!(running.signals_of("below"), ["SIGUSR2", "SIGINT"]);
+    assert_eq!(running.signals_of("p"), ["SIGUSR2", "SIGINT"]);
+}
+
+#[test]
+fn we_stop_when_our_parent_ends_where_that_is_asked() {
+    let before = "\"$@\" & read -r line; kill -KILL $$";
+    let starter = ["bash", "-c", before, "bash"];
+    let arguments = [
+        &["--parent-death-signal=TERM", "--"],
+        puppet("p TERM=0").as_slice(),
+    ]
+    .concat();
+    let mut command = drainit_by(&starter, arguments);
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    command.stdin(reader);
+    let mut running = Running::start(&mut command);
+    running.wait_for_puppet("p");
+    drop(writer);
+    running.wait_for_line("p got SIGTERM");
+    running.wait_for_line(" report ");
+}
+
+#[test]
+fn sockets_that_we_are_handed_are_the_childs() {
+    let starter = ["sh", "-c", "export LISTEN_PID=$$; exec \"$@\"", "sh"];
+    for (before, code) in [("", 0), ("LISTEN_PID=1; ", 1)] {
+        let script = format!("{before}test $LISTEN_PID = $$");
+        let mut command = drainit_by(&starter, ["sh", "-c", &script]);
+        assert_eq!(Running::start(&mut command).wait_exit(), code, "{before}");
+    }
+}

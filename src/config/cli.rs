@@ -18,9 +18,9 @@ use clap::error::ErrorKind;
     after_help = "Without a COMMAND or --service: php-fpm and nginx, whichever are installed.\n\
         \n\
         Durations: 5s, 500ms, 1m30s, or seconds. Each option can also be set by its variable \
-        DRAINIT_DELAY, DRAINIT_GRACE_PERIOD and so on; services by DRAINIT_SERVICES and rewrites \
-        by DRAINIT_REWRITE, one a line or with ';' between them. A flag wins over its variable; \
-        an empty one is unset.\n\
+        DRAINIT_DELAY, DRAINIT_GRACE_PERIOD and so on; services by DRAINIT_SERVICES, rewrites \
+        by DRAINIT_REWRITE and exit codes by DRAINIT_SUCCESS, one a line or with ';' between \
+        them. A flag wins over its variable; an empty one is unset.\n\
         \n\
         Signals: TERM, QUIT, PWR and RTMIN+3 stop; INT stops without the delay, and hurries when \
         it comes again; HUP reloads; USR1 reopens log files.\n\
@@ -58,6 +58,19 @@ pub struct Cli {
     /// Take one signal for another, or for none; repeatable
     #[arg(long, value_name = "FROM=TO")]
     pub rewrite: Vec<String>,
+
+    /// Whether what is passed on, and the stop signal, go to a command's main
+    /// process alone or to its whole process group [default: main]
+    #[arg(long, value_name = "main|group")]
+    pub forward_to: Option<String>,
+
+    /// Have the kernel send us this signal when our parent ends
+    #[arg(long, value_name = "SIGNAL")]
+    pub parent_death_signal: Option<String>,
+
+    /// Take this exit code of a service for 0; repeatable
+    #[arg(long, value_name = "CODE")]
+    pub success: Vec<String>,
 
     /// For how long nothing may have come to a php-fpm whose nginx is in
     /// another container, before it is drained, and at most one thing to us

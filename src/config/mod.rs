@@ -12,22 +12,24 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::core::plan::{
-    ByService, Delay, Plan, Readiness, Restart, ServiceId, ServicePlan, StopAfter,
+    ByService, Delay, Leftovers, Plan, Readiness, Restart, ServiceId, ServicePlan, StopAfter,
 };
 use crate::preset::Kind;
 use crate::report::logger::LogFormat;
-use crate::signal::Rewrite;
+use crate::signal::{Rewrite, Signal};
 use crate::status::Failure;
 use crate::sys::path::SearchSbin;
 
 use cli::Cli;
 use platform::Platform;
 use service::ServiceConfig;
+use stand_in::StandIn;
 use value::{Error, Given, Marker, usage};
 
 pub mod cli;
 pub mod platform;
 pub mod service;
+pub mod stand_in;
 pub mod value;
 mod words;
 
@@ -35,6 +37,26 @@ mod words;
 /// between a client's connecting to the web server and the request that comes
 /// of it there is seldom more.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// The variables that ask for drainit where it was called by another init's name. Not
+/// that of the services: there is a command, which it gives way to.
+const VARIABLES: [&str; 15] = [
+    "DRAINIT_DELAY",
+    "DRAINIT_GRACE_PERIOD",
+    "DRAINIT_START_TIMEOUT",
+    "DRAINIT_STOP_SIGNAL",
+    "DRAINIT_QUIET",
+    "DRAINIT_STOP_AFTER",
+    "DRAINIT_LOG_FORMAT",
+    "DRAINIT_LOG_LEVEL",
+    "DRAINIT_REWRITE",
+    "DRAINIT_FORWARD_TO",
+    "DRAINIT_PARENT_DEATH_SIGNAL",
+    "DRAINIT_SUCCESS",
+    "DRAINIT_MARKER",
+    "DRAINIT_CONTROL",
+    "DRAINIT_TERMINATION_LOG",
+];
 
 /// What drainit is to do.
 #[derive(Debug)]
@@ -47,6 +69,12 @@ pub struct Config {
     pub platform: &'static Platform,
     /// What takes the place of a signal when it comes in.
     pub rewrites: Vec<Rewrite>,
+    /// What is passed on, and the stop signal, go to a command's whole process group.
+    pub to_group: bool,
+    /// The signal that the kernel is to send us when our parent ends.
+    pub parent_death_signal: Option<Signal>,
+    /// Exit codes that are no failure.
+    pub success: Vec<u8>,
     /// The drain marker.
     pub marker: Marker,
     /// Whether `drainit ready` may ask.
@@ -60,6 +88,8 @@ pub struct Config {
     /// What is to be said at the start, a line each: what is right, but perhaps
     /// not meant.
     pub notes: Vec<String>,
+    /// We do what another init does, and no more.
+    pub stand_in: Option<StandIn>,
 }
 
 impl Config {
@@ -80,31 +110,21 @@ impl Config {
         let stop_after = host.option("--stop-after", cli.stop_after, "DRAINIT_STOP_AFTER")?;
         let log_format = host.option("--log-format", cli.log_format, "DRAINIT_LOG_FORMAT")?;
         let log_level = host.option("--log-level", cli.log_level, "DRAINIT_LOG_LEVEL")?;
-        let listed = |from: &'static str, flags: Vec<String>, name: &'static str| {
-            if !flags.is_empty() {
-                return Ok(flags
-                    .into_iter()
-                    .map(|text| Given { from, text })
-                    .collect::<Vec<_>>());
-            }
-            let text = host
-                .given(name)?
-                .map_or_else(String::new, |given| given.text);
-            let given = words::entries(&text).into_iter().map(|entry| Given {
-                from: name,
-                text: entry.to_owned(),
-            });
-            Ok(given.collect())
-        };
-        let rewrites = listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
+        let rewrites = host
+            .listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
             .iter()
             .map(|given| given.parse(str::parse))
+            .collect::<Result<_, _>>()?;
+        let success = host
+            .listed("--success", cli.success, "DRAINIT_SUCCESS")?
+            .iter()
+            .map(|given| given.parse(value::exit_code))
             .collect::<Result<_, _>>()?;
 
         let mut notes = Vec::new();
         let is_command = !cli.command.is_empty();
         let services = if !is_command {
-            let services = listed("--service", cli.services, "DRAINIT_SERVICES")?;
+            let services = host.listed("--service", cli.services, "DRAINIT_SERVICES")?;
             if services.is_empty() {
                 notes.extend(service::skipped_entrypoint(host));
                 service::installed(host)?
@@ -137,10 +157,14 @@ impl Config {
                 stop_after: stop_after.map_or(Ok(StopAfter::Clients), |given| {
                     given.parse(value::stop_after_what)
                 })?,
+                leftovers: Leftovers::Drained,
             },
             services: services.into_iter().collect(),
             platform,
             rewrites,
+            to_group: is_to_group(cli.forward_to, host)?,
+            parent_death_signal: parent_death_signal(cli.parent_death_signal, host)?,
+            success,
             marker: marker(cli.marker, host)?,
             control: control(cli.control, host)?,
             termination_log: termination_log(cli.termination_log, host, platform)?,
@@ -149,6 +173,7 @@ impl Config {
             log_level: log_level
                 .map_or(Ok(LevelFilter::Info), |given| given.parse(value::level))?,
             notes,
+            stand_in: None,
         };
         if config.plan.grace_period < Duration::from_millis(100) {
             let from = grace_period.map_or("", |given| given.from);
@@ -260,6 +285,19 @@ fn control(flag: Option<String>, host: &Host) -> Result<bool, Error> {
     }
 }
 
+fn is_to_group(flag: Option<String>, host: &Host) -> Result<bool, Error> {
+    match host.option("--forward-to", flag, "DRAINIT_FORWARD_TO")? {
+        Some(given) => given.parse(value::is_group),
+        None => Ok(false),
+    }
+}
+
+fn parent_death_signal(flag: Option<String>, host: &Host) -> Result<Option<Signal>, Error> {
+    let from = "--parent-death-signal";
+    let given = host.option(from, flag, "DRAINIT_PARENT_DEATH_SIGNAL")?;
+    given.map(|given| given.parse(str::parse)).transpose()
+}
+
 fn termination_log(
     flag: Option<String>,
     host: &Host,
@@ -284,6 +322,12 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
+    /// Whether a variable asks for drainit where it was called by another init's name.
+    pub fn is_drainit_asked_for(&self) -> bool {
+        let is_set = |name: &&str| (self.variable)(name).is_some_and(|value| !value.is_empty());
+        VARIABLES.iter().any(is_set)
+    }
+
     /// A variable of ours; an empty one is unset.
     fn given(&self, name: &'static str) -> Result<Option<Given>, Error> {
         let value = (self.variable)(name).filter(|value| !value.is_empty());
@@ -293,6 +337,23 @@ impl Host<'_> {
                 Err(_) => Err(usage(format!("{name}: is not UTF-8"))),
             })
             .transpose()
+    }
+
+    /// A repeatable flag, or the entries of its variable.
+    fn listed(
+        &self,
+        from: &'static str,
+        flags: Vec<String>,
+        name: &'static str,
+    ) -> Result<Vec<Given>, Error> {
+        let given = |from, text| Given { from, text };
+        if !flags.is_empty() {
+            return Ok(flags.into_iter().map(|text| given(from, text)).collect());
+        }
+        let variable = self.given(name)?.map(|given| given.text);
+        let variable = variable.unwrap_or_default();
+        let entries = words::entries(&variable).into_iter();
+        Ok(entries.map(|it| given(name, it.to_owned())).collect())
     }
 
     /// A flag, or its variable.
@@ -892,5 +953,43 @@ mod tests {
         // A flag is one entry.
         let flag = services(&["a=php; b=php"]);
         assert!(message(resolve(&["php"], &[], flag)).contains("';'"));
+    }
+
+    /// But that of the services, which gives way to a command.
+    #[test]
+    fn each_option_has_a_variable_that_asks_for_drainit() {
+        use clap::CommandFactory as _;
+        let command = Cli::command();
+        let mut names: Vec<String> = command
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .filter(|long| *long != "service")
+            .map(|long| format!("DRAINIT_{}", long.to_uppercase().replace('-', "_")))
+            .collect();
+        names.sort_unstable();
+        let mut variables = VARIABLES;
+        variables.sort_unstable();
+        assert_eq!(names, variables);
+    }
+
+    #[test]
+    fn signals_and_exit_codes_are_taken_otherwise_where_that_is_asked() {
+        let variables = [
+            ("DRAINIT_FORWARD_TO", "group"),
+            ("DRAINIT_PARENT_DEATH_SIGNAL", "TERM"),
+            ("DRAINIT_SUCCESS", "143; 7"),
+        ];
+        let config = resolve(&["node"], &variables, command(&["node"])).unwrap();
+        assert!(config.to_group);
+        assert_eq!(config.parent_death_signal, Some(Signal::TERM));
+        assert_eq!(config.success, [143, 7]);
+        for (name, value) in [
+            ("DRAINIT_FORWARD_TO", "all"),
+            ("DRAINIT_PARENT_DEATH_SIGNAL", "0"),
+            ("DRAINIT_SUCCESS", "256"),
+        ] {
+            let result = resolve(&["node"], &[(name, value)], command(&["node"]));
+            assert!(message(result).starts_with(name), "{name}");
+        }
     }
 }

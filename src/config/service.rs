@@ -238,7 +238,7 @@ fn is_preset_named(word: &OsStr, host: &Host) -> bool {
     })
 }
 
-fn base_name(word: &OsStr) -> String {
+pub(super) fn base_name(word: &OsStr) -> String {
     Path::new(word)
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())

@@ -168,6 +168,19 @@ pub(super) fn no_control(text: &str) -> Result<(), String> {
     }
 }
 
+pub(super) fn is_group(text: &str) -> Result<bool, String> {
+    match text {
+        "group" => Ok(true),
+        "main" => Ok(false),
+        _ => Err(format!("'{text}' is neither main nor group")),
+    }
+}
+
+pub(super) fn exit_code(text: &str) -> Result<u8, String> {
+    let code = text.trim().parse();
+    code.map_err(|_| format!("'{text}' is no exit code (0 to 255)"))
+}
+
 pub(super) fn format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),

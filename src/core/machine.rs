@@ -38,7 +38,7 @@ use super::event::{
     Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
     Timestamp, Unsent,
 };
-use super::plan::{ByService, Delay, Plan, Readiness, ServiceId, StopAfter};
+use super::plan::{ByService, Delay, Leftovers, Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting, Wanted};
 use super::stop::{LameDuck, Stop};
 use crate::preset::Kind;
@@ -580,6 +580,11 @@ impl Machine {
             }
             Stage::Waiting | Stage::Respawning { .. } | Stage::Draining | Stage::Gone => {}
         }
+        if self.rules.plan.leftovers == Leftovers::Left {
+            if let Some(service) = self.services.get_mut(id) {
+                service.stage = Stage::Gone;
+            }
+        }
     }
 
     /// A service has ended while nothing stops; with `None` its program couldn't be
@@ -741,6 +746,7 @@ impl Machine {
             .services
             .iter()
             .all(|service| service.stage == Stage::Gone);
+        let none_swept = all_gone && self.rules.plan.leftovers == Leftovers::Left;
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
             self.rest = self.new_drain(now, stop, stop.since + self.rules.plan.last_term_at());
@@ -753,7 +759,7 @@ impl Machine {
         if late {
             self.kill_what_is_there(actions);
         }
-        if late || flushed {
+        if late || flushed || none_swept {
             self.phase = Phase::Over;
             actions.push(Order::Exit.into());
         }

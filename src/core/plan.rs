@@ -85,6 +85,19 @@ pub struct Plan {
     pub quiet: Duration,
     /// What else a php-fpm alone waits for.
     pub stop_after: StopAfter,
+    /// What becomes of those that are left when a main process has ended.
+    pub leftovers: Leftovers,
+}
+
+/// What becomes of processes that are left when a main process has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They are drained, with the service or by the sweep, and what they wrote is
+    /// flushed.
+    #[default]
+    Drained,
+    /// They are left alone, as by an init that ends with its child.
+    Left,
 }
 
 /// How long to wait with something: with the drain after the stop request, or with a
@@ -303,6 +316,7 @@ mod tests {
             grace_period: Duration::from_secs(30),
             quiet: Duration::from_secs(1),
             stop_after: StopAfter::Clients,
+            leftovers: Leftovers::Drained,
         }
     }
 

@@ -139,7 +139,11 @@ mod tests {
     /// Of a stop that was asked for ten seconds after the start, and whose delay was
     /// five.
     fn stopped_by(request: Event) -> Record {
-        let mut record = Record::new([("php-fpm", true), ("nginx", true)], Duration::from_secs(1));
+        let mut record = Record::new(
+            [("php-fpm", true), ("nginx", true)],
+            Duration::from_secs(1),
+            Vec::new(),
+        );
         let _ = record.event(at(10_000), &request);
         let _ = record.notice(at(10_000), Notice::StopBegins);
         let _ = record.order(at(15_000), Order::Ask(Scope::Service(NGINX), Layer::Web));
@@ -270,7 +274,7 @@ mod tests {
         not_started.start_failed(NGINX, Failure::NotFound);
         assert_eq!(advice_on(&not_started, false), [""; 0]);
 
-        let mut unasked = Record::new([("nginx", true)], Duration::from_secs(1));
+        let mut unasked = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
         unasked.refused = Some(refused(17));
         assert_eq!(advice_on(&unasked, false), [""; 0]);
     }

@@ -22,23 +22,33 @@ pub fn code(record: &Record) -> u8 {
         None => {}
     }
     if let Some((_, unasked)) = record.first_unasked {
-        return unasked.code();
+        return code_of(record, unasked);
     }
     match &**services {
         // As with tini, its status is ours.
-        [only] if !only.is_preset => only.outcome().map_or(0, Status::code),
+        [only] if !only.is_preset => only.outcome().map_or(0, |status| code_of(record, status)),
         _ => services
             .iter()
-            .map(|service| failed_with(service, record.requested_by()))
+            .map(|service| failed_with(record, service))
             .find(|code| *code != 0)
             .unwrap_or(0),
+    }
+}
+
+/// A status as an exit code, 0 where that is to be taken for success.
+fn code_of(record: &Record, status: Status) -> u8 {
+    let code = status.code();
+    if record.success.contains(&code) {
+        0
+    } else {
+        code
     }
 }
 
 /// The code of a service that was asked to stop, 0 if it ended as asked: a
 /// preset by itself, another one with 0, and each by a signal of ours, or by the
 /// runtime's own, which some send to all processes at once.
-fn failed_with(service: &ServiceRecord, requested_by: Option<Signal>) -> u8 {
+fn failed_with(record: &Record, service: &ServiceRecord) -> u8 {
     let Some(status) = service.outcome() else {
         return 0;
     };
@@ -48,11 +58,15 @@ fn failed_with(service: &ServiceRecord, requested_by: Option<Signal>) -> u8 {
         // Apache ends its whole group by SIGTERM, the script around it too.
         status if is_asked_preset && status.is_by(Signal::TERM) => true,
         status => {
-            let mut ours = service.sent.iter().chain(&requested_by);
+            let mut ours = service.sent.iter().chain(&record.requested_by);
             ours.any(|signal| status.is_by(*signal))
         }
     };
-    if is_as_asked { 0 } else { status.code() }
+    if is_as_asked {
+        0
+    } else {
+        code_of(record, status)
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +100,7 @@ mod tests {
             (false, NONE, killed(Signal::QUIT), 131),
         ] {
             let services = [("first", true), ("second", is_preset)];
-            let mut record = Record::new(services, Duration::from_secs(1));
+            let mut record = Record::new(services, Duration::from_secs(1), vec![]);
             record.requested_by = Some(Signal::PWR);
             let second = &mut record.services[1];
             second.sent = sent.to_vec();

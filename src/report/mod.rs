@@ -6,3 +6,4 @@ pub mod logger;
 pub mod record;
 mod termination;
 pub mod text;
+pub mod voice;

@@ -19,6 +19,8 @@ pub struct Record {
     pub services: ByService<ServiceRecord>,
     /// What was forced upon processes that belong to no service.
     pub rest_forced: Option<Force>,
+    /// Exit codes that are no failure.
+    pub(super) success: Vec<u8>,
     /// The first service that ended without having been asked to, and how.
     pub first_unasked: Option<(ServiceId, Status)>,
     /// Orphans reaped.
@@ -108,8 +110,13 @@ impl Record {
     /// Of a run that is about to begin.
     ///
     /// `services` are their names, and whether each is to be a preset; `quiet` is the
-    /// time in which at most one thing comes when nobody sends any more.
-    pub fn new<'a>(services: impl IntoIterator<Item = (&'a str, bool)>, quiet: Duration) -> Self {
+    /// time in which at most one thing comes when nobody sends any more; `success` are
+    /// the exit codes that are no failure.
+    pub fn new<'a>(
+        services: impl IntoIterator<Item = (&'a str, bool)>,
+        quiet: Duration,
+        success: Vec<u8>,
+    ) -> Self {
         let services = services.into_iter().map(|(name, is_preset)| ServiceRecord {
             name: name.to_owned(),
             is_preset,
@@ -133,6 +140,7 @@ impl Record {
         Self {
             services: services.collect(),
             rest_forced: None,
+            success,
             first_unasked: None,
             orphans: 0,
             refused: None,
@@ -535,7 +543,7 @@ mod tests {
 
     /// Of a stop that was requested ten seconds after the start.
     fn stopping() -> Record {
-        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
         record.event(at(10_000), &Event::StopRequested(Signal::TERM));
         record.notice(at(10_000), Notice::StopBegins);
         record
@@ -565,7 +573,7 @@ mod tests {
 
     #[test]
     fn the_health_check_is_told_once_and_only_after_the_stop_request() {
-        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
         assert_eq!(record.event(at(9_000), &Event::HealthAsked), None);
         assert_eq!(record.after_request(record.told), None);
         let mut record = stopping();

@@ -49,7 +49,9 @@ impl Record {
 fn why_not_started(service: &ServiceRecord) -> Option<String> {
     let what = match (service.failure()?, service.status) {
         (Failure::NotFound, _) => "can't be executed: it isn't there".to_owned(),
-        (Failure::NotExecutable | Failure::Usage, _) => "can't be executed".to_owned(),
+        (Failure::NotExecutable | Failure::Usage | Failure::Theirs(_), _) => {
+            "can't be executed".to_owned()
+        }
         (Failure::NotReady, Some(status)) if service.drained().is_none() => {
             format!("ended before it was ready: {status}")
         }
@@ -100,7 +102,7 @@ mod tests {
 
     /// Of services that run.
     fn running(services: &[(&str, bool)]) -> Record {
-        let mut record = Record::new(services.iter().copied(), Duration::from_secs(1));
+        let mut record = Record::new(services.iter().copied(), Duration::from_secs(1), Vec::new());
         for (index, _) in services.iter().enumerate() {
             let _ = record.order(at(0), Order::Spawn(ServiceId(index)));
         }

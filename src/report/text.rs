@@ -235,7 +235,7 @@ mod tests {
 
     /// Of a stop ten seconds after the start.
     fn stopped() -> Record {
-        let mut record = Record::new([("nginx", true)], Duration::from_secs(1));
+        let mut record = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
         let _ = record.event(at(10_000), &Event::StopRequested(Signal::TERM));
         let _ = record.notice(at(10_000), Notice::StopBegins);
         let _ = record.order(at(15_000), Order::Ask(Scope::Service(NGINX), Layer::Web));
@@ -248,7 +248,11 @@ mod tests {
     #[test]
     fn the_report_counts_restarts() {
         let (queue, scope) = (ServiceId(0), Scope::Service(ServiceId(0)));
-        let mut record = Record::new([("queue", false), ("a", false)], Duration::from_secs(1));
+        let mut record = Record::new(
+            [("queue", false), ("a", false)],
+            Duration::from_secs(1),
+            vec![],
+        );
         for restart in 0..3 {
             let _ = record.order(at(restart * 1_000), Order::Spawn(queue));
             let _ = record.event(at(restart * 1_000), &Event::Executed(queue));

@@ -19,8 +19,9 @@ use crate::core::plan::ServiceId;
 use crate::preset::{Kind, Preset};
 use crate::report::logger::OURSELVES;
 use crate::report::text::{self, Line, Whom};
+use crate::report::voice::Happening;
 use crate::signal::Signal;
-use crate::status::Status;
+use crate::status::{Failure, Status};
 use crate::sys::pidfd::PidFd;
 use crate::sys::proc::{self, Glance, Handling, Process};
 use crate::sys::process::{self, Pid, Program, SpawnError, Spawned, Target, Terminal};
@@ -191,7 +192,11 @@ impl Supervisor {
             return;
         };
         let is_alone = config.services.len() == 1;
-        let mut variables = vec![("DRAINIT_DELAY", "0")];
+        // Nothing of ours is to be seen where we stand in for another.
+        let mut variables = match config.stand_in {
+            Some(_) => Vec::new(),
+            None => vec![("DRAINIT_DELAY", "0")],
+        };
         variables.extend(service.variables.iter().map(|name| (*name, "")));
         // What is known of the processes that it had before, if it is started again.
         self.told.retain(|(of, _)| *of != Scope::Service(id));
@@ -206,7 +211,9 @@ impl Supervisor {
             file: &service.program,
             command: &service.command,
             variables: &variables,
-            terminal: if may_have_terminal && process::owns_terminal() {
+            terminal: if let Some(terminal) = config.stand_in.as_ref().and_then(|it| it.terminal) {
+                terminal
+            } else if may_have_terminal && process::owns_terminal() {
                 Terminal::Foreground
             } else if may_have_terminal {
                 Terminal::OwnGroup
@@ -219,13 +226,14 @@ impl Supervisor {
             Ok(Spawned { pid, exec }) => {
                 self.childless = false;
                 main.ids.pid = Some(pid);
-                main.ids.group = Some(pid);
+                main.ids.group = program.terminal.is_group_led().then_some(pid);
                 panic::remember_main(pid, service.main_stop());
                 main.started_at = Timestamp(self.start.elapsed());
                 main.exec = Exec::Awaited {
                     wakes_us: self.wakes.add(&exec).is_ok(),
                     pipe: exec,
                 };
+                self.say(&Happening::Started(&service.name, pid));
             }
             Err(SpawnError::Refused(error) | SpawnError::Failed(_, error)) => {
                 warn!(target: &service.name, "can't be started now: {error}");
@@ -246,6 +254,14 @@ impl Supervisor {
         let (pid, who) = (main.ids.pid?, &service.name);
         Some(match outcome {
             Ok(()) => {
+                if config
+                    .stand_in
+                    .as_ref()
+                    .is_some_and(|it| it.leaves_directory)
+                {
+                    // Nothing of ours depends on it.
+                    let _ = std::env::set_current_dir("/");
+                }
                 info!(target: who, "started, pid {pid}");
                 Event::Executed(id)
             }
@@ -261,6 +277,14 @@ impl Supervisor {
                     SpawnError::Failed(failure, error) => {
                         let file = service.program.display();
                         warn!(target: who, "{file} can't be executed: {error}");
+                        let voice = config.stand_in.as_ref().map(|stand_in| stand_in.voice);
+                        let failure = match voice {
+                            Some(voice) => Failure::Theirs((voice.code)(&error)),
+                            None => failure,
+                        };
+                        let word = service.command.first().map(|word| word.to_string_lossy());
+                        let word = word.unwrap_or_default();
+                        self.say(&Happening::NotExecuted(&word, pid, &error));
                         self.record.start_failed(id, failure);
                         Event::SpawnFailed(id)
                     }
@@ -453,22 +477,32 @@ impl Supervisor {
             Scope::Service(id) => self.config.services.get(id).map(ServiceConfig::main_stop),
             Scope::Rest => None,
         };
+        let signal = signal.unwrap_or(Signal::TERM);
         let main = table.find(main);
         let its_own = main.and_then(process);
         let run = main.map_or_else(Vec::new, |main| table.run_by_shell(main));
-        let run = run
+        let is_in_group = |index: usize| {
+            let group = its_own.and_then(|main| main.group);
+            let is_asked_as_group = self.config.to_group && Some(index) != main;
+            is_asked_as_group && process(index).is_some_and(|it| it.group == group)
+        };
+        let (in_group, run): (Vec<usize>, Vec<usize>) = others
             .into_iter()
-            .filter(|index| others.contains(index))
-            .filter_map(process);
+            .filter(|index| is_in_group(*index) || run.contains(index))
+            .partition(|index| is_in_group(*index));
+        let below = in_group.into_iter().map(|index| (index, signal));
+        let below = below.chain(run.into_iter().map(|index| (index, Signal::TERM)));
         vec![
             (
                 Whom::Layer(Layer::Main),
-                its_own
-                    .map(|it| (it, signal.unwrap_or(Signal::TERM)))
-                    .into_iter()
+                its_own.map(|it| (it, signal)).into_iter().collect(),
+            ),
+            (
+                Whom::Below,
+                below
+                    .filter_map(|(index, signal)| Some((process(index)?, signal)))
                     .collect(),
             ),
-            (Whom::Below, run.map(|it| (it, Signal::TERM)).collect()),
         ]
     }
 
@@ -644,14 +678,24 @@ impl Supervisor {
         matches!(handling, Some(Handling::Caught | Handling::Unknown))
     }
 
-    fn signal_main(&self, id: ServiceId, signal: Signal) {
-        let Some(pid) = self.mains.get(id).and_then(|main| main.ids.pid) else {
+    pub(super) fn signal_main(&self, id: ServiceId, signal: Signal) {
+        let Some(ids) = self.mains.get(id).map(|main| main.ids) else {
             return;
         };
-        if let Err(error) = process::kill(pid, signal) {
+        let Some(pid) = ids.pid else {
+            return;
+        };
+        let group = ids.group.filter(|_| self.config.to_group);
+        let sent = match group.map(|group| process::kill_group(group, signal)) {
+            Some(Ok(())) => Ok(()),
+            // It may not lead its group yet.
+            Some(Err(_)) | None => process::kill(pid, signal),
+        };
+        if let Err(error) = sent {
             let who = self.name(id);
             warn!(target: &who, "can't be sent {signal}: {error}");
         }
+        self.say(&Happening::PassedOn(signal));
     }
 
     /// A preset that goes to the background all the same is watched there: returns

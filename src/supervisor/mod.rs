@@ -12,7 +12,7 @@
 //! and the core goes on by its deadlines.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,9 +31,11 @@ use crate::report::exit;
 use crate::report::logger::{self, OURSELVES, REPORT};
 use crate::report::record::Record;
 use crate::report::text::Line;
+use crate::report::voice::Happening;
 use crate::signal::{Meaning, Signal, Surroundings, meaning};
 use crate::sys::proc::{Glance, Process};
 use crate::sys::process::{self, ExecPipe, Pid, Reaped, WindowSize};
+use crate::sys::stderr::Stderr;
 use crate::sys::wakes::{Descriptors, Wakes, Woken};
 
 use act::Told;
@@ -129,7 +131,7 @@ impl Supervisor {
         let said = said.map(|service| (service.name.as_str(), service.preset.is_some()));
         Self {
             machine: Machine::new(config.plan.clone()),
-            record: Record::new(said, config.plan.quiet),
+            record: Record::new(said, config.plan.quiet, config.success.clone()),
             start,
             own_pid: Pid::own(),
             wakes,
@@ -157,12 +159,23 @@ impl Supervisor {
     /// Runs the services until all is over; returns the exit code.
     pub fn run(mut self) -> u8 {
         self.introduce();
+        if self
+            .config
+            .stand_in
+            .as_ref()
+            .is_some_and(|it| it.takes_faults)
+        {
+            // Without them, too, most signals come.
+            let _ = self.wakes.take_faults();
+        }
         self.open_control();
         self.marker.clear(self.is_marker_wanted());
         panic::end_in_hook(self.config.plan.last_term_at());
         // Whoever became us by exec may have left some that have ended.
         self.reap();
-        self.say_what_runs_already();
+        if self.config.stand_in.is_none() {
+            self.say_what_runs_already();
+        }
         self.tell(Event::Tick);
         while !self.machine.is_over() {
             let Woken { signals, is_asked } = self.wait();
@@ -192,10 +205,31 @@ impl Supervisor {
         while let Reaped::Child(..) = process::reap() {
             self.record.orphans += 1;
         }
+        if let Some(stand_in) = &self.config.stand_in {
+            self.say_last_word(stand_in.last_word);
+            return exit::code(&self.record);
+        }
         self.marker.remove();
         self.record.refused = self.refused();
         self.say_how_it_went();
         exit::code(&self.record)
+    }
+
+    /// Signals those that are left of the command's group.
+    fn say_last_word(&self, last_word: Option<Signal>) {
+        let group = self.mains.first().and_then(|main| main.ids.group);
+        if let (Some(group), Some(signal)) = (group, last_word) {
+            // Most often nobody is left.
+            let _ = process::kill_group(group, signal);
+        }
+    }
+
+    /// Says it as the init does that we stand in for.
+    fn say(&self, happening: &Happening) {
+        let stand_in = self.config.stand_in.as_ref();
+        if let Some(line) = stand_in.and_then(|it| it.voice.say(happening)) {
+            let _ = Stderr::open().write_all(line.as_bytes());
+        }
     }
 
     fn say_how_it_went(&self) {
@@ -232,7 +266,14 @@ impl Supervisor {
         for note in &self.config.notes {
             warn!(target: OURSELVES, "{note}");
         }
-        if std::process::id() != 1 {
+        if let Some(signal) = self.config.parent_death_signal {
+            if let Err(error) = process::signal_when_parent_ends(signal) {
+                warn!(target: OURSELVES, "no {signal} will come when our parent ends: {error}");
+            }
+        }
+        let is_subreaper = self.config.stand_in.as_ref();
+        let is_subreaper = is_subreaper.is_none_or(|stand_in| stand_in.is_subreaper);
+        if std::process::id() != 1 && is_subreaper {
             if let Err(error) = process::become_subreaper() {
                 warn!(target: OURSELVES, "orphans go to PID 1, unseen by us: {error}");
             }
@@ -376,8 +417,11 @@ impl Supervisor {
     fn add_what_only_we_see(&mut self, notice: Notice) {
         match notice {
             Notice::PresumedReady(id) => self.warn_unseen(id),
-            Notice::EndedUnasked(id) => self.say_what_was_forgotten(id),
-            Notice::StopBegins
+            Notice::EndedUnasked(id) if self.config.stand_in.is_none() => {
+                self.say_what_was_forgotten(id);
+            }
+            Notice::EndedUnasked(_)
+            | Notice::StopBegins
             | Notice::LameDuckBegins(_)
             | Notice::StartFailed(_)
             | Notice::StillStarting(_)
@@ -427,6 +471,12 @@ impl Supervisor {
         let Some(signal) = rewrite.map_or(Some(came), |rewrite| rewrite.to) else {
             return;
         };
+        self.say(&Happening::Came(came));
+        // Without a child to pass it on to, what ends us is our own affair.
+        let has_child = self.mains.first().is_some_and(|it| it.ids.pid.is_some());
+        if self.config.stand_in.is_some() && has_child {
+            return self.pass_on_unseen(came, signal);
+        }
         let event = match meaning(signal, self.surroundings(signal)) {
             Meaning::Stop => Event::StopRequested(signal),
             Meaning::Interrupt => Event::Interrupted,
@@ -435,6 +485,15 @@ impl Supervisor {
             Meaning::Forward => Event::Signalled(signal),
         };
         self.tell(event);
+    }
+
+    /// As another init does: the core has nothing to say to it.
+    fn pass_on_unseen(&self, came: Signal, signal: Signal) {
+        self.signal_main(ServiceId(0), signal);
+        let stops = matches!(came, Signal::TSTP | Signal::TTIN | Signal::TTOU);
+        if stops && self.config.stand_in.as_ref().is_some_and(|it| it.suspends) {
+            process::stop_ourselves();
+        }
     }
 
     /// Looked up only for the signals whose meaning depends on it.
@@ -470,13 +529,16 @@ impl Supervisor {
             match process::reap() {
                 Reaped::Child(pid, status) => {
                     self.table = None;
-                    let mut mains = self.mains.each_mut();
-                    match mains.find(|(_, main)| main.ids.pid == Some(pid)) {
-                        Some((id, main)) => {
-                            main.glance = None;
-                            ended.push((id, pid, status));
-                        }
-                        None => self.record.orphans += 1,
+                    let id = self.mains.find(|main| main.ids.pid == Some(pid));
+                    if let Some((id, main)) = id.and_then(|id| Some((id, self.mains.get_mut(id)?)))
+                    {
+                        main.glance = None;
+                        ended.push((id, pid, status));
+                        self.say(&Happening::Ended(pid, status));
+                    } else {
+                        self.record.orphans += 1;
+                        debug!(target: OURSELVES, "pid {pid}, an orphan, {status}");
+                        self.say(&Happening::ReapedOrphan(pid, status));
                     }
                 }
                 Reaped::Nothing => break,

@@ -39,6 +39,11 @@ impl Pid {
         Self::new(own).unwrap_or(Self(NonZero::<libc::pid_t>::MAX))
     }
 
+    /// Whether it is the first of its namespace.
+    pub fn is_init(self) -> bool {
+        self.0.get() == 1
+    }
+
     /// As the kernel takes it.
     pub(super) fn raw(self) -> libc::pid_t {
         self.0.get()
@@ -120,6 +125,31 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
+/// Whether orphans below us become our children, though we aren't PID 1.
+pub fn is_subreaper() -> bool {
+    nix::sys::prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// Has the kernel send us this signal when our parent ends.
+pub fn signal_when_parent_ends(signal: Signal) -> io::Result<()> {
+    // SAFETY: takes and keeps no memory of ours.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number()) })
+}
+
+/// Stops us until somebody continues us; not as PID 1, which the kernel spares.
+pub fn stop_ourselves() {
+    // SAFETY: takes and keeps no memory of ours.
+    let _ = check(unsafe { libc::raise(libc::SIGSTOP) });
+}
+
+/// Gives up the terminal, so that the session of a program that we start can have it.
+/// If we lead our own session, our group gets SIGHUP and SIGCONT; the kernel names us as
+/// their sender, so that they are none to [`Wakes`](super::wakes::Wakes).
+fn leave_terminal() {
+    // SAFETY: takes and keeps no memory of ours. Fails if there is no terminal.
+    let _ = check(unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) });
+}
+
 /// Whether a process that we start may get the terminal: there is one, and it
 /// is ours.
 pub fn owns_terminal() -> bool {
@@ -180,8 +210,8 @@ pub struct Program<'a> {
     pub terminal: Terminal,
 }
 
-/// How a program that we start stands to our terminal. Whichever it is, the
-/// program leads a process group of its own, whose id is its pid.
+/// How a program that we start stands to our terminal. Whichever it is but the last,
+/// the program leads a process group of its own, whose id is its pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {
     /// Its group gets the terminal's foreground, and with it Ctrl-C.
@@ -191,6 +221,17 @@ pub enum Terminal {
     /// It leads a session of its own, which has no terminal: in the background
     /// of ours, SIGTTOU would stop it for ever when it calls tcsetattr(3).
     OwnSession,
+    /// It leads a session of its own, and that gets our terminal from us.
+    SessionWithTerminal,
+    /// It stays in our own group, and gets Ctrl-C as we do.
+    OurGroup,
+}
+
+impl Terminal {
+    /// Whether the program leads a process group.
+    pub fn is_group_led(self) -> bool {
+        self != Self::OurGroup
+    }
 }
 
 /// Why nothing was started.
@@ -292,6 +333,24 @@ struct Image {
     /// For the shell that runs a script without a shebang.
     shell_arguments: Strings,
     environment: Strings,
+    /// Where in there `LISTEN_PID` is that names us: the sockets that we were handed by
+    /// `sd_listen_fds(3)` are the program's.
+    listen_pid: Option<usize>,
+}
+
+/// Long enough for the name, ten digits and a zero.
+type ListenPid = [u8; 24];
+
+/// Writes `LISTEN_PID=`, the number and a zero, without allocating.
+fn write_listen_pid(into: &mut ListenPid, pid: u32) {
+    let digits = (0..10).rev().map(|power| pid / 10_u32.pow(power) % 10);
+    let digits = digits.skip_while(|digit| *digit == 0);
+    let digits = digits.filter_map(|digit| u8::try_from(digit).ok());
+    let text = b"LISTEN_PID=".iter().copied();
+    let text = text.chain(digits.map(|digit| b'0' + digit)).chain([0]);
+    for (place, byte) in into.iter_mut().zip(text) {
+        *place = byte;
+    }
 }
 
 impl Image {
@@ -303,22 +362,32 @@ impl Image {
         let inherited = std::env::vars_os().filter(|(name, _)| !is_replaced(name));
         let variables = program.variables.iter();
         let variables = variables.map(|(name, value)| ((*name).into(), (*value).into()));
+        let variables: Vec<(OsString, OsString)> = inherited.chain(variables).collect();
+        let names_us = std::process::id().to_string();
+        let mut names = variables.iter();
         Ok(Self {
+            listen_pid: names.position(|(name, value)| name == "LISTEN_PID" && *value == *names_us),
             file: CString::new(bytes(program.file.as_os_str()))?,
             arguments: Strings::new(words())?,
             shell_arguments: Strings::new(script.into_iter().chain(words().skip(1)))?,
-            environment: Strings::new(inherited.chain(variables).map(
-                |(mut variable, value): (OsString, OsString)| {
-                    variable.push("=");
-                    variable.push(value);
-                    variable.into_vec()
-                },
-            ))?,
+            environment: Strings::new(variables.into_iter().map(|(mut variable, value)| {
+                variable.push("=");
+                variable.push(value);
+                variable.into_vec()
+            }))?,
         })
     }
 
     /// Turns this process into the program; returns why it couldn't.
-    fn execute(&self) -> Errno {
+    fn execute(&mut self) -> Errno {
+        let mut listen_pid = ListenPid::default();
+        if let Some(place) = self
+            .listen_pid
+            .and_then(|at| self.environment.pointers.get_mut(at))
+        {
+            write_listen_pid(&mut listen_pid, std::process::id());
+            *place = listen_pid.as_ptr().cast();
+        }
         let execute = |file: *const c_char, arguments: &Strings| {
             let arguments = arguments.pointers.as_ptr();
             // SAFETY: all are valid until the exec; both arrays end with null.
@@ -338,9 +407,12 @@ impl Image {
 /// an error here, the rest is told by [`Spawned::exec`].
 pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Spawned, SpawnError> {
     let refused = |error: Errno| SpawnError::Refused(error.into());
-    let image = Image::new(program)?;
+    let mut image = Image::new(program)?;
     let flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let (pipe, told) = unistd::pipe2(flags).map_err(refused)?;
+    if program.terminal == Terminal::SessionWithTerminal {
+        leave_terminal();
+    }
     // SAFETY: the child may be one of a process with several threads (in tests), so
     // until its exec it does only what is async-signal-safe: system calls by nix and
     // libc, no allocation, no lock, nothing that panics or drops. `_exit` ends it
@@ -358,7 +430,7 @@ pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Spawned, SpawnE
         }
         ForkResult::Parent { child } => child,
     };
-    if program.terminal != Terminal::OwnSession {
+    if matches!(program.terminal, Terminal::Foreground | Terminal::OwnGroup) {
         // Both do it, whoever comes first: a signal to the group must reach it from
         // now on. Refused once it was executed, when it has done so itself. With a
         // session of its own it mustn't lead a group before.
@@ -381,6 +453,12 @@ fn set_up(terminal: Terminal, inherited: &Inherited) -> nix::Result<()> {
         Terminal::OwnSession => {
             unistd::setsid()?;
         }
+        Terminal::SessionWithTerminal => {
+            unistd::setsid()?;
+            // SAFETY: takes and keeps no memory of ours. Fails if there is no terminal.
+            let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+        }
+        Terminal::OurGroup => {}
         Terminal::OwnGroup => unistd::setpgid(ourselves, ourselves)?,
         Terminal::Foreground => {
             unistd::setpgid(ourselves, ourselves)?;

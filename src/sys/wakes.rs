@@ -142,6 +142,15 @@ impl Wakes {
         })
     }
 
+    /// Also takes the signals that mean a fault of whom they are sent to. A real fault of
+    /// ours kills us all the same.
+    pub fn take_faults(&mut self) -> io::Result<()> {
+        let all = SigSet::all();
+        all.thread_block()?;
+        self.coming.set_mask(&all)?;
+        Ok(self.pending.set_mask(&all)?)
+    }
+
     /// Has a descriptor wake us when it becomes readable, once, as long as it is
     /// open: an end of a process, the outcome of an exec.
     pub fn add(&self, source: &impl AsFd) -> io::Result<()> {
@@ -184,11 +193,11 @@ impl Wakes {
             &self.pending
         };
         let mut records = [[0; size_of::<siginfo>()]; AT_ONCE];
-        let _ = unistd::read(signals, records.as_flattened_mut());
+        let read = unistd::read(signals, records.as_flattened_mut()).unwrap_or(0);
         let own_pid = self.own_pid;
-        let signals = records.map(|record| {
+        let records = records.into_iter().take(read / size_of::<siginfo>());
+        let signals = records.filter_map(move |record| {
             let field = |at| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
-            // 0 where nothing was read.
             let number = field(offset_of!(siginfo, ssi_signo))?;
             // The kernel fills it also for what a system call of ours raises.
             let sender = field(offset_of!(siginfo, ssi_pid))?;
@@ -197,10 +206,7 @@ impl Wakes {
             }
             Signal::from_number(number.try_into().ok()?)
         });
-        Woken {
-            signals: signals.into_iter().flatten(),
-            is_asked,
-        }
+        Woken { signals, is_asked }
     }
 }
 

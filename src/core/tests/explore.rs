@@ -79,6 +79,7 @@ pub(super) fn plan(services: Vec<ServicePlan>, delay: Delay, grace_period: Durat
         grace_period,
         quiet: Duration::from_secs(1),
         stop_after: StopAfter::Clients,
+        leftovers: Leftovers::Drained,
     }
 }
 

@@ -649,7 +649,7 @@ fn play_until_the_end_of(script: &str) -> Play {
     let said = services.iter().map(|it| (it.name.as_str(), it.is_preset));
     let machine = Machine::new(plan(plans, delay, grace));
     let mut play = Play {
-        record: Record::new(said, machine.rules.plan.quiet),
+        record: Record::new(said, machine.rules.plan.quiet, Vec::new()),
         machine,
         services,
         now: Timestamp::default(),
@@ -3221,4 +3221,32 @@ fn a_container_is_not_ready_while_a_service_is_away() {
     assert_eq!(with("1 queue exits 1\n3 nothing happens"), Health::Ready);
     // It isn't to serve any more.
     assert_eq!(with("1 queue exits 1\n3 queue exits 1"), Health::Ready);
+}
+
+/// As an init that ends with its child: no sweep, no flush, no deadline.
+#[test]
+fn where_leftovers_are_left_the_end_of_the_last_service_is_the_end() {
+    let services = vec![ServicePlan::default(), ServicePlan::default()];
+    let mut machine = Machine::new(Plan {
+        leftovers: Leftovers::Left,
+        ..plan(services, Delay::ZERO, Duration::from_secs(10))
+    });
+    let (first, second) = (ServiceId(0), ServiceId(1));
+    let mut tell = |event| {
+        let mut actions = Vec::new();
+        machine.handle(Timestamp::default(), event, &mut actions);
+        let exits = actions
+            .iter()
+            .any(|it| matches!(it, Action::Do(Order::Exit)));
+        (exits, machine.is_over())
+    };
+    for event in [
+        Event::Tick,
+        Event::Executed(first),
+        Event::Executed(second),
+        Event::Exited(first, Status::Exited(3)),
+    ] {
+        assert_eq!(tell(event), (false, false));
+    }
+    assert_eq!(tell(Event::Exited(second, Status::Exited(0))), (true, true));
 }
