@@ -178,7 +178,11 @@ mod tests {
             }
         }
         let operands = options.operands();
-        texts.extend(operands.iter().map(|it| format!("[{}]", it.to_string_lossy())));
+        texts.extend(
+            operands
+                .iter()
+                .map(|it| format!("[{}]", it.to_string_lossy())),
+        );
         texts.concat()
     }
 
