@@ -6,7 +6,7 @@ ARCH := $(shell uname -m)
 DIST := dist/drainit-$(ARCH)-linux-musl
 
 # Sources of the binary.
-SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
+SOURCES := Cargo.toml Cargo.lock LICENSE $(shell find src -name '*.rs' 2>/dev/null)
 
 .PHONY: build dist demo lab bench test clean
 

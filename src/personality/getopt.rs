@@ -173,12 +173,16 @@ mod tests {
         let mut texts = Vec::new();
         for option in options.by_ref() {
             match option {
-                Ok((letter, value)) => texts.push(format!("{letter}={} ", value.display())),
+                Ok((letter, value)) => texts.push(format!("{letter}={} ", value.to_string_lossy())),
                 Err(what) => return what,
             }
         }
         let operands = options.operands();
-        texts.extend(operands.iter().map(|it| format!("[{}]", it.display())));
+        texts.extend(
+            operands
+                .iter()
+                .map(|it| format!("[{}]", it.to_string_lossy())),
+        );
         texts.concat()
     }
 

@@ -195,8 +195,7 @@ impl Wakes {
         let mut records = [[0; size_of::<siginfo>()]; AT_ONCE];
         let read = unistd::read(signals, records.as_flattened_mut()).unwrap_or(0);
         let own_pid = self.own_pid;
-        let records = records.into_iter().take(read / size_of::<siginfo>());
-        let signals = records.filter_map(move |record| {
+        let signal_of = |record: &[u8; size_of::<siginfo>()]| {
             let field = |at| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
             let number = field(offset_of!(siginfo, ssi_signo))?;
             // The kernel fills it also for what a system call of ours raises.
@@ -205,8 +204,16 @@ impl Wakes {
                 return None;
             }
             Signal::from_number(number.try_into().ok()?)
-        });
-        Woken { signals, is_asked }
+        };
+        let mut came = [None; AT_ONCE];
+        let records = records.iter().take(read / size_of::<siginfo>());
+        for (signal, record) in came.iter_mut().zip(records) {
+            *signal = signal_of(record);
+        }
+        Woken {
+            signals: came.into_iter().flatten(),
+            is_asked,
+        }
     }
 }
 
