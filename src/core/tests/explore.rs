@@ -206,18 +206,8 @@ impl World {
         let mut services = machine.services.clone();
         for (service, seen) in services.iter_mut().zip(&mut seen) {
             service.drain = drain(service.drain, service.main);
-            // The machine's own times tell.
-            seen.gone_at = None;
             seen.drained_apart = seen.drained_apart.map(relative);
-            let is_up_for_good = self.now >= service.started_at + UP_FOR_GOOD;
-            let counts_anew = is_up_for_good && service.backoff.ends > 0;
-            service.started_at = Timestamp::from(counts_anew);
-            if stop.is_some() {
-                service.started_at = Timestamp::default();
-                service.backoff.ends = service.backoff.ends.min(1);
-                seen.restarts = 0;
-                seen.has_leftovers = false;
-            }
+            self.forget_restarts(service, seen);
             if service.listens == Some(Listens::Unknown) && stop.is_some() {
                 service.listens = Some(Listens::Yes);
             }
@@ -265,6 +255,22 @@ impl World {
             (services, rest, relative(self.now), seen),
         );
         (hashers[0].hash_one(&key), hashers[1].hash_one(&key))
+    }
+
+    /// Of how often one was started again, what makes no difference any more.
+    fn forget_restarts(&self, service: &mut Service, seen: &mut Seen) {
+        // The machine's own times tell.
+        seen.gone_at = None;
+        if self.machine.stop.is_none() {
+            let is_up_for_good = self.now >= service.started_at + UP_FOR_GOOD;
+            let counts_anew = is_up_for_good && service.backoff.ends > 0;
+            service.started_at = Timestamp::from(counts_anew);
+        } else {
+            service.started_at = Timestamp::default();
+            service.backoff.ends = service.backoff.ends.min(1);
+            seen.restarts = 0;
+            seen.has_leftovers = false;
+        }
     }
 
     fn seen(&mut self, scope: Scope) -> &mut Seen {
