@@ -367,6 +367,8 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command, Stdio};
 
+    use nix::sys::signal::{self, SigHandler};
+
     use super::*;
     use crate::config::Host;
     use crate::config::cli::Cli;
@@ -386,13 +388,22 @@ mod tests {
     impl Ours {
         /// A shell whose first word is `called`; it has run this, and waits.
         fn shell(called: &str, script: &str) -> Self {
-            let mut child = Command::new("sh")
+            let mut command = Command::new("sh");
+            command
                 .arg0(called)
                 .args(["-c", &format!("{script}; echo ready; read x")])
                 .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+                .stdout(Stdio::piped());
+            // A shell can't trap what was ignored when it was started, as SIGQUIT is in
+            // what another shell has started in the background.
+            // SAFETY: makes one system call.
+            let heed = || unsafe {
+                signal::signal(signal::Signal::SIGQUIT, SigHandler::SigDfl)?;
+                Ok(())
+            };
+            // SAFETY: see above.
+            unsafe { command.pre_exec(heed) };
+            let mut child = command.spawn().unwrap();
             let output = child.stdout.as_mut().unwrap();
             let mut line = String::new();
             BufReader::new(output).read_line(&mut line).unwrap();
