@@ -112,10 +112,13 @@ fn it_follows_the_services_from_their_start_to_their_end() {
 #[test]
 fn a_stop_that_no_runtime_asked_for_is_told_apart() {
     let web = format!("nginx={}", puppet_line("web USR2=3 listen"));
-    let mut running = start(&["--service", &web, "--service", &service("b")], "b ready");
+    let mut running = start(
+        &["--service", &web, "--service", &service("other")],
+        "other ready",
+    );
     let web = children(running.pid)[0];
     common::kill(web, SIGUSR2);
-    running.wait_for_line("b got SIGTERM");
+    running.wait_for_line("other got SIGTERM");
     assert_ready(&running, "stopping", 1);
 }
 
