@@ -375,10 +375,14 @@ fn dumb_init_stops_with_its_children_and_goes_on_with_them() {
     for option in ["", "-c"] {
         for signal in ["TSTP", "TTIN", "TTOU"] {
             let outcome = pair.same(&format!(
-                "dumb-init {option} sleep 100 & sleep 0.3
-                 states() {{ ps -o stat= -p $! --ppid $! | cut -c1 | tr -d '\\n'; echo; }}
-                 states; kill -{signal} $!; sleep 0.3; states
-                 kill -CONT $!; sleep 0.3; states
+                "dumb-init {option} sleep 100 &
+                 states() {{ ps -o stat= -p $! --ppid $! | cut -c1 | tr -d '\\n'; }}
+                 become() {{
+                     n=0
+                     until [ \"$(states)\" = $1 ] || [ $((n += 1)) = 200 ]; do sleep 0.05; done
+                     states; echo
+                 }}
+                 become SS; kill -{signal} $!; become TT; kill -CONT $!; become SS
                  kill -TERM $!; wait $!; echo $?"
             ));
             assert_eq!(outcome.output, "SS\nTT\nSS\n143\n", "{option} {signal}");
