@@ -119,39 +119,36 @@ fn line(level: &str, pid: Pid, what: &str) -> String {
 }
 
 fn words(voice: &Voice, happening: &Happening) -> Option<String> {
-    let at = |least: u8, level: &str, what: String| {
-        (voice.level >= least).then(|| line(level, voice.pid, &what))
-    };
-    match happening {
-        Happening::NotExecuted(what, child, error) => Some(line(
-            "FATAL",
-            *child,
-            &format!("exec {what} failed: {}", strerror(error)),
-        )),
-        Happening::ReapedOrphan(pid, _) if voice.warns_of_orphans => {
-            at(1, "WARN ", format!("Reaped zombie process with pid={pid}"))
+    let (least, level, what) = match happening {
+        Happening::NotExecuted(what, child, error) => {
+            let what = format!("exec {what} failed: {}", strerror(error));
+            return Some(line("FATAL", *child, &what));
         }
-        Happening::Started(what, pid) => at(
+        Happening::ReapedOrphan(pid, _) if voice.warns_of_orphans => {
+            (1, "WARN ", format!("Reaped zombie process with pid={pid}"))
+        }
+        // Said of each signal and each orphan: not even put into words in vain.
+        _ if voice.level < 2 => return None,
+        Happening::Started(what, pid) => (
             2,
             "INFO ",
             format!("Spawned child process '{what}' with pid '{pid}'"),
         ),
-        Happening::Ended(_, Status::Exited(code)) => at(
+        Happening::Ended(_, Status::Exited(code)) => (
             2,
             "INFO ",
             format!("Main child exited normally (with status '{code}')"),
         ),
-        Happening::Ended(_, Status::Killed(signal)) => at(
+        Happening::Ended(_, Status::Killed(signal)) => (
             2,
             "INFO ",
             format!("Main child exited with signal (with signal '{signal}')"),
         ),
-        Happening::PassedOn(signal) => at(3, "DEBUG", format!("Passing signal: '{signal}'")),
-        Happening::ReapedOrphan(pid, _) => {
-            at(3, "DEBUG", format!("Reaped child with pid: '{pid}'"))
-        }
-        Happening::Came(_) => None,
-    }
+        Happening::PassedOn(signal) => (3, "DEBUG", format!("Passing signal: '{signal}'")),
+        Happening::ReapedOrphan(pid, _) => (3, "DEBUG", format!("Reaped child with pid: '{pid}'")),
+        Happening::Came(_) => return None,
+    };
+    (voice.level >= least).then(|| line(level, voice.pid, &what))
 }
 
 fn usage(name: &str) -> String {

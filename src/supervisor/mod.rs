@@ -443,7 +443,7 @@ impl Supervisor {
     }
 
     /// Sleeps until something may have happened; returns the signals that came.
-    fn wait(&self) -> Woken<impl Iterator<Item = Signal> + use<>> {
+    fn wait(&mut self) -> Woken<impl Iterator<Item = Signal> + use<>> {
         let nothing_tells = |condition: Condition| match condition {
             Condition::AskedGone(scope) => self
                 .told(scope)

@@ -28,6 +28,9 @@ pub struct Wakes {
     /// To read it takes no time.
     pending: SignalFd,
     epoll: Epoll,
+    /// What is read. To clear it each time would take longer than all else that a
+    /// signal takes.
+    records: Vec<u8>,
     own_pid: u32,
     /// For the services: they are to be started as if we weren't there.
     pub inherited: Inherited,
@@ -133,6 +136,7 @@ impl Wakes {
             coming: SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC)?,
             pending,
             epoll,
+            records: vec![0; size_of::<siginfo>() * AT_ONCE],
             own_pid: process::id(),
             inherited: Inherited {
                 mask,
@@ -170,7 +174,7 @@ impl Wakes {
     /// the time is over; takes the signals. What we raised ourselves isn't among
     /// them: SIGPIPE and SIGXFSZ when we write.
     pub fn wait(
-        &self,
+        &mut self,
         timeout: Option<Duration>,
         descriptors: Descriptors,
     ) -> Woken<impl Iterator<Item = Signal> + use<>> {
@@ -192,26 +196,25 @@ impl Wakes {
             // What was pending may have gone: SIGCONT does when SIGTSTP comes.
             &self.pending
         };
-        let mut records = [[0; size_of::<siginfo>()]; AT_ONCE];
-        let read = unistd::read(signals, records.as_flattened_mut()).unwrap_or(0);
+        let read = unistd::read(signals, &mut self.records).unwrap_or(0);
         let own_pid = self.own_pid;
-        let signal_of = |record: &[u8; size_of::<siginfo>()]| {
+        let number_of = |record: &[u8]| {
             let field = |at| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
-            let number = field(offset_of!(siginfo, ssi_signo))?;
             // The kernel fills it also for what a system call of ours raises.
             let sender = field(offset_of!(siginfo, ssi_pid))?;
-            if sender == own_pid {
-                return None;
-            }
-            Signal::from_number(number.try_into().ok()?)
+            let number = field(offset_of!(siginfo, ssi_signo)).filter(|_| sender != own_pid)?;
+            i32::try_from(number).ok()
         };
-        let mut came = [None; AT_ONCE];
-        let records = records.iter().take(read / size_of::<siginfo>());
-        for (signal, record) in came.iter_mut().zip(records) {
-            *signal = signal_of(record);
+        // 0 is no signal.
+        let mut numbers = [0; AT_ONCE];
+        let count = read / size_of::<siginfo>();
+        let records = self.records.chunks_exact(size_of::<siginfo>()).take(count);
+        for (record, number) in records.zip(&mut numbers) {
+            *number = number_of(record).unwrap_or(0);
         }
+        let numbers = numbers.into_iter().take(count);
         Woken {
-            signals: came.into_iter().flatten(),
+            signals: numbers.filter_map(Signal::from_number),
             is_asked,
         }
     }
@@ -268,7 +271,11 @@ mod tests {
     }
 
     /// The signals that came, but for what the children of other tests cause.
-    fn taken(wakes: &Wakes, timeout: Option<Duration>, descriptors: Descriptors) -> Vec<String> {
+    fn taken(
+        wakes: &mut Wakes,
+        timeout: Option<Duration>,
+        descriptors: Descriptors,
+    ) -> Vec<String> {
         let signals = wakes.wait(timeout, descriptors).signals;
         let others = signals.filter(|signal| *signal != Signal::CHLD);
         others.map(|signal| signal.to_string()).collect()
@@ -282,11 +289,11 @@ mod tests {
 
     #[test]
     fn signals_of_others_come_and_our_own_do_not() {
-        let (own, others) = with_wakes(|wakes| {
+        let (own, others) = with_wakes(|mut wakes| {
             let writer = pipe_end(|_, writer| writer);
             assert!(unistd::write(writer, b"x").is_err());
             send(&[libc::SIGUSR1, libc::SIGXFSZ]);
-            let own = taken(&wakes, Some(Duration::ZERO), Descriptors::NotAwaited);
+            let own = taken(&mut wakes, Some(Duration::ZERO), Descriptors::NotAwaited);
             have_sent(&[
                 libc::SIGTTOU,
                 libc::SIGTTIN,
@@ -295,7 +302,7 @@ mod tests {
                 libc::SIGPIPE,
                 libc::SIGHUP,
             ]);
-            (own, taken(&wakes, None, Descriptors::NotAwaited))
+            (own, taken(&mut wakes, None, Descriptors::NotAwaited))
         });
         assert!(own.is_empty(), "{own:?}");
         let expected = ["HUP", "PIPE", "TERM", "TSTP", "TTIN", "TTOU"];
@@ -304,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_descriptor_and_a_signal_end_a_sleep_without_a_timeout() {
-        let signals = with_wakes(|wakes| {
+        let signals = with_wakes(|mut wakes| {
             let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
             wakes.add(&reader).unwrap();
             // Anew as long as it may have been the child of another test.
@@ -313,17 +320,17 @@ mod tests {
                 wakes.wait(None, Descriptors::Awaited).signals.count() > 0
             } {}
             have_sent(&[libc::SIGTERM]);
-            taken(&wakes, None, Descriptors::Awaited)
+            taken(&mut wakes, None, Descriptors::Awaited)
         });
         assert_eq!(signals, ["SIGTERM"]);
     }
 
     #[test]
     fn a_request_is_told_apart_until_it_has_been_read() {
-        with_wakes(|wakes| {
+        with_wakes(|mut wakes| {
             let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
             wakes.add_requests(&reader).unwrap();
-            let is_asked = || {
+            let mut is_asked = || {
                 wakes
                     .wait(Some(Duration::ZERO), Descriptors::Awaited)
                     .is_asked
