@@ -262,7 +262,7 @@ impl Machine {
             let next = match service.stage {
                 Stage::Gone => None,
                 Stage::Draining => service.drain.deadline(),
-                _ if stop.unsaid.is_none() && self.is_listening(id) && !self.is_held(id) => {
+                _ if stop.is_announced && self.is_listening(id) && !self.is_held(id) => {
                     Some(stop.lame_duck.ends_at().min(self.term_at(id, stop)))
                 }
                 _ => Some(self.term_at(id, stop)),
@@ -299,7 +299,7 @@ impl Machine {
 
     /// Whether something that listens serves on only because the delay isn't over.
     fn is_lame_duck(&self) -> bool {
-        let is_running = |stop: Stop| stop.unsaid.is_none() && !stop.lame_duck.is_over;
+        let is_running = |stop: Stop| stop.is_announced && !stop.lame_duck.is_over;
         let serves = |stage: Stage| matches!(stage, Stage::Starting(_) | Stage::Serving);
         self.stop.is_some_and(is_running)
             && self
@@ -366,7 +366,7 @@ impl Machine {
                 self.begin_stop(now, delay);
                 if let Some(stop) = &mut self.stop {
                     stop.is_requested = true;
-                    stop.unsaid = Some(delay);
+                    stop.is_announced = false;
                 }
                 if !delay.is_zero() {
                     actions.push(Order::MakeMarker.into());
@@ -449,7 +449,7 @@ impl Machine {
         self.stop = Some(Stop {
             since: now,
             lame_duck: self.lame_duck(now, delay),
-            unsaid: None,
+            is_announced: true,
             is_requested: false,
             interrupted: None,
             hurried: None,
@@ -477,7 +477,7 @@ impl Machine {
         if self.stop.is_none() {
             self.begin_stop(now, Delay::ZERO);
             if let Some(stop) = &mut self.stop {
-                stop.unsaid = Some(Delay::ZERO);
+                stop.is_announced = false;
             }
             actions.push(Notice::StopBegins.into());
         }
@@ -811,7 +811,6 @@ impl Machine {
                 service.main = Main::Running;
                 service.started_at = now;
                 service.stage = Stage::Starting(Starting {
-                    since: now,
                     is_executed: false,
                     presumed_at: None,
                     say_at: now + STILL_STARTING,
@@ -831,15 +830,15 @@ impl Machine {
         plan.is_some_and(|plan| plan.after.iter().all(is_settled))
     }
 
-    fn start_timeout_at(&self, id: ServiceId, since: Timestamp) -> Option<Timestamp> {
+    fn start_timeout_at(&self, id: ServiceId) -> Option<Timestamp> {
         let timeout = self.rules.plan.services.get(id)?.start_timeout?;
-        Some(since + timeout)
+        Some(self.services.get(id)?.started_at + timeout)
     }
 
     fn starting_deadline(&self, id: ServiceId, starting: Starting) -> Option<Timestamp> {
         let is_awaited = self.followers(id).next().is_some();
         let say_at = is_awaited.then_some(starting.say_at);
-        let timeout_at = self.start_timeout_at(id, starting.since);
+        let timeout_at = self.start_timeout_at(id);
         [starting.presumed_at, say_at, timeout_at]
             .into_iter()
             .flatten()
@@ -860,7 +859,7 @@ impl Machine {
         {
             return false;
         }
-        let timeout_at = self.start_timeout_at(id, starting.since);
+        let timeout_at = self.start_timeout_at(id);
         let stage = if starting.presumed_at.is_some_and(|at| now >= at) {
             actions.push(Notice::PresumedReady(id).into());
             Stage::Serving
@@ -894,8 +893,13 @@ impl Machine {
         let listens = there.any(|service| {
             service.stage != Stage::Draining && service.listens != Some(Listens::No)
         });
-        if let Some(delay) = self.stop.as_mut().and_then(|stop| stop.unsaid.take()) {
-            let delay = if listens { delay } else { Delay::ZERO };
+        if let Some(stop) = self.stop.as_mut().filter(|stop| !stop.is_announced) {
+            stop.is_announced = true;
+            let delay = if listens {
+                stop.lame_duck.delay
+            } else {
+                Delay::ZERO
+            };
             actions.push(Notice::LameDuckBegins(delay).into());
         }
     }
@@ -916,7 +920,7 @@ impl Machine {
             match (service.stage, service.drain.step) {
                 (Stage::Starting(_) | Stage::Serving, _) => {
                     let delay_is_over = stop.lame_duck.is_over || !self.is_listening(id);
-                    let is_free = stop.unsaid.is_none() && delay_is_over && !self.is_held(id);
+                    let is_free = stop.is_announced && delay_is_over && !self.is_held(id);
                     if now >= term_at || is_free {
                         let drain = self.new_drain(now, stop, term_at);
                         if let Some(service) = self.services.get_mut(id) {

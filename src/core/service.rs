@@ -65,7 +65,6 @@ pub(super) enum Stage {
 /// How far a start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Starting {
-    pub(super) since: Timestamp,
     /// Its program runs. An exec may take long: its file may be on a file system
     /// that hangs.
     pub(super) is_executed: bool,

@@ -20,9 +20,9 @@ pub(super) struct Stop {
     pub(super) since: Timestamp,
     /// What listens serves on until it is over.
     pub(super) lame_duck: LameDuck,
-    /// The delay that was asked for, until it is known whether anything listens:
-    /// till then nobody is asked.
-    pub(super) unsaid: Option<Delay>,
+    /// It is known, and was said, whether anything listens and so has a lame duck: till
+    /// then nobody is asked.
+    pub(super) is_announced: bool,
     /// The runtime asked for it, and so it stops the others of a pod, too:
     /// nobody is at the keyboard, and nothing has broken.
     pub(super) is_requested: bool,

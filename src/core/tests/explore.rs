@@ -231,7 +231,6 @@ impl World {
                     let presumed_at = starting.presumed_at.filter(|_| stop.is_none());
                     // It is said again and again.
                     service.stage = Stage::Starting(Starting {
-                        since: Timestamp::default(),
                         presumed_at: presumed_at.map(relative),
                         say_at: Timestamp::default(),
                         ..starting
