@@ -37,6 +37,21 @@ pub struct StandIn {
     pub voice: Voice,
 }
 
+impl StandIn {
+    /// One that passes signals on, and speaks so, and does nothing else of all this.
+    pub fn plain(voice: Voice) -> Self {
+        Self {
+            terminal: None,
+            is_subreaper: false,
+            suspends: false,
+            takes_faults: false,
+            last_word: None,
+            leaves_directory: false,
+            voice,
+        }
+    }
+}
+
 /// What it is to run.
 #[derive(Debug)]
 pub struct Bare {

@@ -1,10 +1,10 @@
 //! catatonit 0.1.7, and podman's own init, which is one.
 
 use super::getopt::{Known, Options};
-use super::{Call, LICENSE, Said, Stream, Task, dropped};
+use super::{Call, LICENSE, Said, Task, dropped};
 use crate::config::stand_in::StandIn;
 use crate::report::voice::{Happening, Voice, strerror};
-use crate::signal::{Rewrite, Signal};
+use crate::signal::Signal;
 use crate::sys::process::Pid;
 
 /// podman and dockerd read this as tini's.
@@ -43,13 +43,7 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
         match letter {
             'g' => to_group = true,
             'P' => is_pause = true,
-            'h' => {
-                return Err(Said {
-                    text: format!("{USAGE}{HELP}"),
-                    to: Stream::Error,
-                    code: 0,
-                });
-            }
+            'h' => return Err(Said::told(format!("{USAGE}{HELP}"))),
             'L' => return Err(Said::printed(LICENSE.to_owned())),
             _ => return Err(Said::printed(VERSION.to_owned())),
         }
@@ -63,7 +57,10 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
         command: (!is_pause).then_some(command),
         rewrites: Vec::new(),
         own_rewrites: if is_pause {
-            all_but_term_and_int()
+            // What ends a pause; both are a stop to us.
+            let ends = |signal: &Signal| [Signal::TERM, Signal::INT].contains(signal);
+            let all = (1..).map_while(Signal::from_number);
+            dropped(all.filter(|signal| !ends(signal)))
         } else {
             dropped([Signal::TSTP, Signal::TTOU, Signal::TTIN])
         },
@@ -72,28 +69,16 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
         success: Vec::new(),
         warning: None,
         stand_in: StandIn {
-            terminal: None,
             is_subreaper: true,
-            suspends: false,
-            takes_faults: false,
-            last_word: None,
-            leaves_directory: false,
-            voice: Voice {
+            ..StandIn::plain(Voice {
                 pid: call.pid,
                 level: call.variable("CATATONIT_DEBUG").is_some().into(),
                 warns_of_orphans: false,
                 words,
                 code: |_| 1,
-            },
+            })
         },
     })
-}
-
-/// What ends a pause; both to us a stop.
-fn all_but_term_and_int() -> Vec<Rewrite> {
-    let all = (1..).map_while(Signal::from_number);
-    let others = all.filter(|signal| ![Signal::TERM, Signal::INT].contains(signal));
-    others.map(|from| Rewrite { from, to: None }).collect()
 }
 
 fn line(level: &str, pid: Pid, what: &str) -> String {

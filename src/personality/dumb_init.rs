@@ -1,7 +1,7 @@
 //! dumb-init 1.2.5.
 
 use super::getopt::{Known, Options, leading_number};
-use super::{Call, Said, Stream, Task};
+use super::{Call, Said, Task};
 use crate::config::stand_in::StandIn;
 use crate::report::voice::{Happening, Voice, strerror};
 use crate::signal::{Rewrite, Signal};
@@ -34,8 +34,8 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
         let (letter, value) =
             option.map_err(|what| Said::failed(format!("{}: {what}\n", call.name)))?;
         match letter {
-            'h' => return Err(said(usage(&call.name))),
-            'V' => return Err(said(VERSION.to_owned())),
+            'h' => return Err(Said::told(usage(&call.name))),
+            'V' => return Err(Said::told(VERSION.to_owned())),
             'v' => is_verbose = true,
             'c' => has_session = false,
             _ => {
@@ -89,15 +89,6 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
             },
         },
     })
-}
-
-/// Help and version go where its messages go.
-fn said(text: String) -> Said {
-    Said {
-        text,
-        to: Stream::Error,
-        code: 0,
-    }
 }
 
 /// As sscanf(3) reads `%d:%d`; 0 drops the signal.

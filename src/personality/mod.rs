@@ -86,6 +86,15 @@ impl Said {
         }
     }
 
+    /// Help, where it goes the way of all messages.
+    fn told(text: String) -> Self {
+        Self {
+            text,
+            to: Stream::Error,
+            code: 0,
+        }
+    }
+
     fn failed(text: String) -> Self {
         Self {
             text,
@@ -232,7 +241,7 @@ impl Task {
 }
 
 /// These signals go nowhere.
-fn dropped<const N: usize>(signals: [Signal; N]) -> Vec<Rewrite> {
+fn dropped(signals: impl IntoIterator<Item = Signal>) -> Vec<Rewrite> {
     let drop = |from| Rewrite { from, to: None };
     signals.into_iter().map(drop).collect()
 }

@@ -80,13 +80,8 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
         success,
         warning: warns.then(|| line("WARN ", call.pid, NO_REAPER)),
         stand_in: StandIn {
-            terminal: None,
             is_subreaper,
-            suspends: false,
-            takes_faults: false,
-            last_word: None,
-            leaves_directory: false,
-            voice: Voice {
+            ..StandIn::plain(Voice {
                 pid: call.pid,
                 level,
                 warns_of_orphans,
@@ -96,7 +91,7 @@ pub(super) fn read(call: &mut Call) -> Result<Task, Said> {
                     Some(libc::EACCES) => 126,
                     _ => 1,
                 },
-            },
+            })
         },
     })
 }
