@@ -62,8 +62,19 @@ fn printed(running: &Running, words: &[&str]) -> (String, i32) {
 
 #[track_caller]
 fn assert_ready(running: &Running, word: &str, code: i32) {
-    let expected = (format!("{word}\n"), code);
-    assert_eq!(printed(running, &[DRAINIT, "ready"]), expected);
+    assert_ready_by("0", running, word, code);
+}
+
+/// What that user is told.
+#[track_caller]
+fn assert_ready_by(user: &str, running: &Running, word: &str, code: i32) {
+    let words = [&as_user(user)[..], &[DRAINIT, "ready"]].concat();
+    assert_eq!(printed(running, &words), (format!("{word}\n"), code));
+}
+
+/// Begins a command that is to run as that user.
+fn as_user(user: &str) -> [&str; 4] {
+    ["setpriv", "--reuid", user, "--clear-groups"]
 }
 
 /// A named pipe: who opens it to read waits for [`open_gate`].
@@ -212,45 +223,15 @@ fn who_is_of_another_container_is_refused() {
 #[test]
 fn another_user_is_refused_and_its_own_and_root_are_not() {
     let running = start(&["--", "sleep", "1000"], "started");
-    let by = |user| {
-        printed(
-            &running,
-            &[
-                "setpriv",
-                "--reuid",
-                user,
-                "--clear-groups",
-                DRAINIT,
-                "ready",
-            ],
-        )
-    };
-    assert_eq!(by("33"), ("refused\n".to_owned(), 1));
-    assert_eq!(by("0"), ("ready\n".to_owned(), 0));
-    let starter = [
-        &UNSHARE[..],
-        &["setpriv", "--reuid", "33", "--clear-groups"],
-    ]
-    .concat();
+    assert_ready_by("33", &running, "refused", 1);
+    assert_ready_by("0", &running, "ready", 0);
+    let starter = [&UNSHARE[..], &as_user("33")].concat();
     let mut running = Running::start(&mut drainit_by(&starter, ["--", "sleep", "1000"]));
     running.wait_for_line("started");
     running.pid = children(running.pid)[0];
-    let by = |user| {
-        printed(
-            &running,
-            &[
-                "setpriv",
-                "--reuid",
-                user,
-                "--clear-groups",
-                DRAINIT,
-                "ready",
-            ],
-        )
-    };
-    assert_eq!(by("33"), ("ready\n".to_owned(), 0));
-    assert_eq!(by("0"), ("ready\n".to_owned(), 0));
-    assert_eq!(by("34"), ("refused\n".to_owned(), 1));
+    assert_ready_by("33", &running, "ready", 0);
+    assert_ready_by("0", &running, "ready", 0);
+    assert_ready_by("34", &running, "refused", 1);
 }
 
 /// In each phase: while it serves, and while it drains.
