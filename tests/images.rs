@@ -328,14 +328,38 @@ fn the_health_status_tells_of_a_start_and_of_a_stop() {
     }
 }
 
-#[test]
-fn each_nginx_has_the_snippet_as_it_is_printed() {
-    let snippet = docker(&["run", "--rm", &containers::binary_image(), "nginx-snippet"]);
+/// What `drainit nginx-snippet` prints.
+fn printed_snippet(options: &[&str]) -> String {
+    let binary = containers::binary_image();
+    docker(&[&["run", "--rm", &binary, "nginx-snippet"], options].concat())
+}
+
+/// That a site has each line of it; returns its lines, and its text.
+#[track_caller]
+fn assert_has_lines_of(site: &str, snippet: &str) -> (Vec<String>, String) {
     let lines = |text: &str| -> Vec<String> {
         let lines = text.lines().map(|line| line.trim().to_owned());
         lines.filter(|line| !line.starts_with('#')).collect()
     };
-    let snippet = lines(&snippet);
+    let text = fs::read_to_string(format!("{ROOT}/{site}")).unwrap();
+    let its = lines(&text);
+    for line in lines(snippet) {
+        assert!(its.contains(&line), "no {line:?} in {text}");
+    }
+    (its, text)
+}
+
+#[test]
+fn the_lab_asks_for_health_as_it_is_printed() {
+    assert_has_lines_of(
+        "docker/lab/site/nginx.conf",
+        &printed_snippet(&["--health"]),
+    );
+}
+
+#[test]
+fn each_nginx_has_the_snippet_as_it_is_printed() {
+    let snippet = printed_snippet(&[]);
     for site in [
         "docker/nginx/nginx.conf",
         "docker/nginx-php-fpm/nginx.conf",
@@ -343,11 +367,7 @@ fn each_nginx_has_the_snippet_as_it_is_printed() {
         "docker/upgrade/nginx.conf",
         "tests/protocols/nginx.conf",
     ] {
-        let text = fs::read_to_string(format!("{ROOT}/{site}")).unwrap();
-        let lines = lines(&text);
-        for line in &snippet {
-            assert!(lines.contains(line), "no {line:?} in {text}");
-        }
+        let (lines, text) = assert_has_lines_of(site, &snippet);
         let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
         // Not in that of the snippet itself; the tests' site says where else not.
         if site.starts_with("docker/") {
