@@ -10,6 +10,7 @@ use crate::preset::{Kind, Preset, foreground_variables, has_daemon_directive, ph
 use crate::signal::Signal;
 use crate::status::Failure;
 use crate::sys::path::SearchSbin;
+use crate::sys::user::Identity;
 
 /// A service as configured.
 #[derive(Debug)]
@@ -33,6 +34,23 @@ pub struct ServiceConfig {
     /// A word of its command is a preset's name, as in `/docker-entrypoint.sh
     /// nginx`: it may become one.
     pub names_preset: bool,
+    /// What its processes are to have that is not as it is with us.
+    pub setting: Setting,
+}
+
+/// What a service's processes are to have that is not as it is with us.
+#[derive(Debug, Default)]
+pub struct Setting {
+    /// The user that they run as; ours if `None`.
+    pub identity: Option<Identity>,
+    /// The directory that they start in; ours if `None`.
+    pub directory: Option<PathBuf>,
+    /// Variables to set besides those that we were given.
+    pub environment: Vec<(OsString, OsString)>,
+    /// How many descriptors each may have open (`RLIMIT_NOFILE`, soft and hard).
+    pub nofile: Option<u64>,
+    /// The service's name stands before each line that they write.
+    pub has_prefix: bool,
 }
 
 impl ServiceConfig {
@@ -213,6 +231,7 @@ fn by_command(
             &[]
         },
         names_preset,
+        setting: Setting::default(),
     })
 }
 

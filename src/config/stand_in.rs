@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 use super::platform::Platform;
-use super::service::{ServiceConfig, base_name};
+use super::service::{ServiceConfig, Setting, base_name};
 use super::value::Marker;
 use super::{Config, QUIET};
 use crate::core::plan::{ByService, Delay, Leftovers, Plan, ServicePlan, StopAfter};
@@ -82,6 +82,7 @@ impl Config {
             stop_is_given: false,
             variables: &[],
             names_preset: false,
+            setting: Setting::default(),
         });
         let services: ByService<ServiceConfig> = service.into_iter().collect();
         let platform = Platform::find(|_| false);

@@ -157,6 +157,10 @@ pub struct ServicePlan {
     pub success: Vec<u8>,
     /// Once it isn't started again any more all stops; else the others go on.
     pub essential: bool,
+    /// It is started; else only when somebody asks for it.
+    pub is_enabled: bool,
+    /// How long its drain may take, at most; the grace period rules all the same.
+    pub stop_timeout: Option<Duration>,
 }
 
 impl Default for ServicePlan {
@@ -175,6 +179,8 @@ impl Default for ServicePlan {
             restart_limit: 5,
             success: vec![0],
             essential: true,
+            is_enabled: true,
+            stop_timeout: None,
         }
     }
 }
@@ -214,6 +220,8 @@ pub enum Readiness {
     None,
     /// When it listens.
     Listen,
+    /// When it has ended with success: a oneshot.
+    Success,
 }
 
 /// What a php-fpm waits for before it is drained, if its web server is in

@@ -13,4 +13,5 @@ pub mod snmp;
 pub mod sock_diag;
 pub mod sockets;
 pub mod stderr;
+pub mod user;
 pub mod wakes;

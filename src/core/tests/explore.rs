@@ -140,13 +140,12 @@ impl World {
                 Sort::Web | Sort::Fpm => Readiness::Listen,
                 Sort::App | Sort::Worker => Readiness::None,
             },
-            start_timeout: None,
             is_web: *sort == Sort::Web,
             restart: policy.restart,
             restart_delay: RESTART_DELAY,
             restart_limit: policy.limit,
-            success: vec![0],
             essential: policy.is_essential,
+            ..ServicePlan::default()
         });
         let plan = plan(services.collect(), delay, grace_period);
         let world = Self {
