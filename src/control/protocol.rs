@@ -51,9 +51,10 @@ pub enum Answer {
     Unknown,
 }
 
-const ANSWERS: [Answer; 6] = [
+const ANSWERS: [Answer; 7] = [
     Answer::Health(Health::Starting),
     Answer::Health(Health::Ready),
+    Answer::Health(Health::Down),
     Answer::Health(Health::Draining),
     Answer::Health(Health::Stopping),
     Answer::NotHeard,
@@ -66,6 +67,7 @@ impl Answer {
         match self {
             Self::Health(Health::Starting) => "starting",
             Self::Health(Health::Ready) => "ready",
+            Self::Health(Health::Down) => "down",
             Self::Health(Health::Draining) => "draining",
             Self::Health(Health::Stopping) => "stopping",
             Self::NotHeard => "refused",

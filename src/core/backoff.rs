@@ -10,7 +10,8 @@ const COUNTS_ANEW: Duration = Duration::from_secs(60);
 /// The ends of a service, in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backoff {
-    /// How often it has ended. Zero only until it ends for the first time.
+    /// How often it has ended. Zero until it ends for the first time, and once somebody
+    /// has it started or stopped.
     pub(super) ends: u32,
 }
 
@@ -29,9 +30,13 @@ impl Backoff {
         limit != 0 && self.ends > limit
     }
 
-    /// How long to wait before it is started again: the least time, doubled with each
-    /// end in a row, and at most the longest.
+    /// How long to wait before it is started again: not at all where it hasn't ended by
+    /// itself; else the least time, doubled with each end in a row, and at most the
+    /// longest.
     pub(super) fn delay(self, between: Delay) -> Duration {
+        if self.ends == 0 {
+            return Duration::ZERO;
+        }
         let times = 2u32.saturating_pow(self.ends.saturating_sub(1));
         between.min.saturating_mul(times).min(between.max)
     }
@@ -57,6 +62,7 @@ mod tests {
         let seconds = |ends| after(ends).delay(between(1, 30)).as_secs();
         assert_eq!([1, 2, 3, 4, 5, 6, 7].map(seconds), [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(seconds(u32::MAX), 30);
+        assert_eq!(seconds(0), 0);
         assert_eq!(after(9).delay(between(0, 0)), Duration::ZERO);
     }
 

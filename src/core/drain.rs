@@ -229,7 +229,8 @@ impl Drain {
             let step = Step::Web(Silence::Heeded { until });
             self.ask(scope, step, Layer::Web, actions);
         } else if is_fpm_due {
-            if let (Some(quiet), false, Scope::Service(id)) = (quiet, self.quieted, scope) {
+            let may_wait = !self.quieted && asked.is_none();
+            if let (Some(quiet), true, Scope::Service(id)) = (quiet, may_wait, scope) {
                 self.quieted = true;
                 let time = self.term_at.since(now);
                 let until = now + time.saturating_sub(QUIETED_AT_LEAST.max(time / 4));

@@ -1,5 +1,6 @@
 //! What the core is told, what it asks, and what it orders.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::plan::{Delay, ServiceId};
@@ -159,12 +160,69 @@ pub enum Unsent {
     Shrunk,
 }
 
+/// What asks us to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopRequest {
+    /// The runtime, by this signal.
+    Signal(Signal),
+    /// Somebody in the container, by `drainit drain`.
+    Command,
+}
+
+impl StopRequest {
+    /// The signal that it was.
+    pub fn signal(self) -> Option<Signal> {
+        match self {
+            Self::Signal(signal) => Some(signal),
+            Self::Command => None,
+        }
+    }
+}
+
+impl fmt::Display for StopRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::Command => f.write_str("drainit drain"),
+        }
+    }
+}
+
+/// What may be asked for of one service, while all serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// That it runs.
+    Start,
+    /// That it drains, and stays away. Those that are after it, and can't do without
+    /// it, go before it.
+    Stop,
+    /// That it drains, with those, and that all of them come back.
+    Restart,
+    /// That it reads its configuration anew.
+    Reload,
+    /// That it opens its log files anew.
+    Reopen,
+}
+
+impl Command {
+    /// As it is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Reopen => "reopen",
+        }
+    }
+}
+
 /// A fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Event {
-    /// The runtime asks us to stop, by this signal.
-    StopRequested(Signal),
+    /// We are asked to stop.
+    StopRequested(StopRequest),
     /// SIGINT: somebody at the keyboard asks us to stop.
     Interrupted,
     /// The services are to read their configuration anew.
@@ -173,6 +231,8 @@ pub enum Event {
     ReopenRequested,
     /// A signal that only services may know what to do with.
     Signalled(Signal),
+    /// Somebody in the container asks for this.
+    Commanded(ServiceId, Command),
     /// A service's program couldn't be started for want of processes or
     /// memory; that may pass.
     SpawnRefused(ServiceId),
@@ -297,10 +357,31 @@ pub enum Health {
     Starting,
     /// All serve.
     Ready,
+    /// Somebody had a service stopped that is to listen.
+    Down,
     /// The runtime has asked us to stop.
     Draining,
     /// It stops for another reason.
     Stopping,
+}
+
+/// How far a service is, for those who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Those that it is after aren't ready.
+    Waiting,
+    /// Started and not ready.
+    Starting,
+    /// Ready.
+    Serving,
+    /// It goes, or will when those have gone that go before it.
+    Draining,
+    /// It has ended, and is started again in a while.
+    Restarting,
+    /// Somebody had it stopped, or it is to be started by hand.
+    Stopped,
+    /// It has done what it was to do, was given up, or all stops.
+    Ended,
 }
 
 /// A fact to look for.

@@ -35,15 +35,18 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::drain::{Drain, Step};
 use super::event::{
-    Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
-    Timestamp, Unsent,
+    Action, Command, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope,
+    Sight, State, Timestamp, Unsent,
 };
-use super::plan::{ByService, Delay, Leftovers, Plan, Readiness, ServiceId, StopAfter};
+use super::plan::{Binding, ByService, Delay, Leftovers, Plan, Readiness, ServiceId, StopAfter};
 use super::service::{Main, Service, Stage, Starting, Wanted};
 use super::stop::{LameDuck, Stop};
 use crate::preset::Kind;
 use crate::status::Status;
 
+#[cfg(test)]
+#[path = "tests/commands.rs"]
+mod commands;
 #[cfg(test)]
 #[path = "tests/explore.rs"]
 mod explore;
@@ -130,9 +133,18 @@ impl Machine {
             }
         }
         let services = plan.services.iter().map(|service| Service {
-            wanted: Wanted::Up,
-            stage: Stage::Waiting,
+            wanted: if service.is_enabled {
+                Wanted::Up
+            } else {
+                Wanted::Down
+            },
+            stage: if service.is_enabled {
+                Stage::Waiting
+            } else {
+                Stage::Gone
+            },
             main: Main::Absent,
+            main_before: Main::Absent,
             started_at: Timestamp::default(),
             backoff: Backoff::default(),
             refusals: 0,
@@ -172,14 +184,37 @@ impl Machine {
 
     /// How the container is, for those that send to it.
     pub fn health(&self) -> Health {
-        // One that was given up and isn't essential is no longer to serve.
-        let is_as_wanted =
-            |service: &Service| service.stage == Stage::Serving || service.wanted == Wanted::Down;
+        let is_on_its_way = |service: &Service| match service.wanted {
+            Wanted::Up => service.stage != Stage::Serving,
+            // One that was given up and isn't essential is no longer to serve.
+            Wanted::Down | Wanted::Stopped => false,
+        };
+        let is_missed = |(id, service): (ServiceId, &Service)| {
+            service.wanted == Wanted::Stopped && self.is_to_listen(id)
+        };
         match self.stop {
             Some(stop) if stop.is_requested => Health::Draining,
             Some(_) => Health::Stopping,
-            None if self.services.iter().all(is_as_wanted) => Health::Ready,
-            None => Health::Starting,
+            None if self.services.iter().any(is_on_its_way) => Health::Starting,
+            None if self.services.each().any(is_missed) => Health::Down,
+            None => Health::Ready,
+        }
+    }
+
+    /// How far a service is.
+    pub fn state(&self, id: ServiceId) -> State {
+        let Some(service) = self.services.get(id) else {
+            return State::Ended;
+        };
+        let has_run = service.main != Main::Absent;
+        match service.stage {
+            Stage::Waiting => State::Waiting,
+            Stage::Respawning { .. } if has_run => State::Restarting,
+            Stage::Starting(_) | Stage::Respawning { .. } => State::Starting,
+            Stage::Serving => State::Serving,
+            Stage::Leaving | Stage::Draining => State::Draining,
+            Stage::Gone if has_run && service.wanted != Wanted::Stopped => State::Ended,
+            Stage::Gone => State::Stopped,
         }
     }
 
@@ -193,8 +228,8 @@ impl Machine {
     fn takes_signals(&self, id: ServiceId, service: &Service) -> bool {
         service.main == Main::Running
             && match service.stage {
-                Stage::Serving | Stage::Draining => true,
-                Stage::Starting(_) => !self.is_to_listen(id),
+                Stage::Serving | Stage::Leaving | Stage::Draining => true,
+                Stage::Starting(_) => self.readiness(id) == Some(Readiness::None),
                 Stage::Waiting | Stage::Respawning { .. } | Stage::Gone => false,
             }
     }
@@ -211,7 +246,7 @@ impl Machine {
                 Stage::Starting(_) | Stage::Serving | Stage::Draining => {
                     self.stop.is_some() && service.listens.is_none()
                 }
-                Stage::Waiting | Stage::Respawning { .. } | Stage::Gone => false,
+                Stage::Waiting | Stage::Respawning { .. } | Stage::Leaving | Stage::Gone => false,
             };
             if is_sought {
                 conditions.push(Condition::Sight(id));
@@ -226,6 +261,7 @@ impl Machine {
                 | Stage::Respawning { .. }
                 | Stage::Starting(_)
                 | Stage::Serving
+                | Stage::Leaving
                 | Stage::Gone => {}
             }
         }
@@ -250,7 +286,7 @@ impl Machine {
                     Stage::Respawning { at } => Some(at),
                     Stage::Starting(starting) => self.starting_deadline(id, starting),
                     Stage::Draining => service.drain.deadline(),
-                    Stage::Waiting | Stage::Serving | Stage::Gone => None,
+                    Stage::Waiting | Stage::Serving | Stage::Leaving | Stage::Gone => None,
                 })
                 .min();
         };
@@ -277,9 +313,12 @@ impl Machine {
         Some(deadline.min(next.unwrap_or(deadline)))
     }
 
+    fn readiness(&self, id: ServiceId) -> Option<Readiness> {
+        self.rules.plan.services.get(id).map(|plan| plan.ready)
+    }
+
     fn is_to_listen(&self, id: ServiceId) -> bool {
-        let plan = self.rules.plan.services.get(id);
-        plan.is_some_and(|plan| plan.ready == Readiness::Listen)
+        self.readiness(id) == Some(Readiness::Listen)
     }
 
     /// Those that are after this service.
@@ -310,9 +349,15 @@ impl Machine {
 
     /// Whether the order binds this service: it listens, or one that is after it
     /// does. A queue worker at the end of the list waits for nobody and holds
-    /// nobody up; a log daemon at its head goes last.
+    /// nobody up, unless its order was given; a log daemon at its head goes last.
     fn is_bound(&self, id: ServiceId) -> bool {
-        self.is_listening(id) || self.followers(id).any(|(id, _)| self.is_listening(id))
+        let holds = |id: ServiceId| self.is_listening(id) || self.is_always_bound(id);
+        holds(id) || self.followers(id).any(|(id, _)| holds(id))
+    }
+
+    fn is_always_bound(&self, id: ServiceId) -> bool {
+        let plan = self.rules.plan.services.get(id);
+        plan.is_some_and(|plan| plan.binding == Binding::Always)
     }
 
     /// Whether a service that is to go before this one is still there. Web
@@ -320,9 +365,16 @@ impl Machine {
     /// proxy to. Otherwise those go first that are after this one.
     fn is_held(&self, id: ServiceId) -> bool {
         let is_web = self.services.get(id).is_some_and(|service| service.is_web);
+        let goes = |service: &Service| match service.stage {
+            Stage::Leaving | Stage::Draining => true,
+            Stage::Gone => false,
+            Stage::Waiting | Stage::Respawning { .. } | Stage::Starting(_) | Stage::Serving => {
+                self.stop.is_some()
+            }
+        };
         let holds = |web: bool| {
             move |(other, service): (ServiceId, &Service)| {
-                service.stage != Stage::Gone && service.is_web == web && self.is_bound(other)
+                goes(service) && service.is_web == web && self.is_bound(other)
             }
         };
         if is_web {
@@ -375,8 +427,15 @@ impl Machine {
             }
             Event::StopRequested(_) | Event::Tick => {}
             Event::Interrupted => self.record_interrupt(now, actions),
-            Event::ReloadRequested => self.tell(actions, Order::Reload),
-            Event::ReopenRequested => self.tell(actions, Order::Reopen),
+            Event::ReloadRequested => {
+                let told = self.services.ids().filter(|id| self.may_be_told(*id));
+                actions.extend(told.map(|id| Action::Do(Order::Reload(id))));
+            }
+            Event::ReopenRequested => {
+                let told = self.services.ids().filter(|id| self.may_be_told(*id));
+                actions.extend(told.map(|id| Action::Do(Order::Reopen(id))));
+            }
+            Event::Commanded(id, command) => self.record_command(id, command, actions),
             Event::Signalled(signal) => {
                 // Also while it stops: a second signal may have its meaning.
                 let ready = self
@@ -463,6 +522,8 @@ impl Machine {
                     let term_at = self.rules.term_at.get(id).copied().unwrap_or_default();
                     service.drain.hasten(now + term_at);
                 }
+                // It serves still, and now until the delay is over.
+                Stage::Leaving => service.stage = Stage::Serving,
                 Stage::Starting(_) | Stage::Serving | Stage::Gone => {}
             }
         }
@@ -500,10 +561,76 @@ impl Machine {
 
     /// Reload and reopen are for those that are ready and have not been asked to
     /// stop: a reload would start new workers.
-    fn tell(&self, actions: &mut Vec<Action>, order: impl Fn(ServiceId) -> Order) {
-        for (id, service) in self.services.each() {
-            if self.takes_signals(id, service) && service.stage != Stage::Draining {
-                actions.push(order(id).into());
+    fn may_be_told(&self, id: ServiceId) -> bool {
+        let service = self.services.get(id);
+        service.is_some_and(|service| {
+            self.takes_signals(id, service) && service.stage != Stage::Draining
+        })
+    }
+
+    fn record_command(&mut self, id: ServiceId, command: Command, actions: &mut Vec<Action>) {
+        match command {
+            Command::Reload if self.may_be_told(id) => actions.push(Order::Reload(id).into()),
+            Command::Reopen if self.may_be_told(id) => actions.push(Order::Reopen(id).into()),
+            Command::Reload | Command::Reopen => {}
+            // All are to go.
+            _ if self.stop.is_some() => {}
+            Command::Start => self.want_up(id),
+            Command::Stop => {
+                for id in self.with_dependents(id) {
+                    self.have_go(id, Some(Wanted::Stopped));
+                }
+            }
+            Command::Restart => {
+                for id in self.with_dependents(id) {
+                    self.have_go(id, None);
+                }
+                self.want_up(id);
+            }
+        }
+    }
+
+    /// A service and all that can't do without it, directly or not: those after it that
+    /// are to listen, or whose order was given.
+    fn with_dependents(&self, id: ServiceId) -> Vec<ServiceId> {
+        let mut found = vec![id];
+        let mut next = 0;
+        while let Some(one) = found.get(next).copied() {
+            next += 1;
+            for (other, _) in self.followers(one) {
+                let depends = self.is_to_listen(other) || self.is_always_bound(other);
+                if depends && !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        found
+    }
+
+    /// A service is to go; `None` leaves as it is what it is to be.
+    fn have_go(&mut self, id: ServiceId, wanted: Option<Wanted>) {
+        let Some(service) = self.services.get_mut(id) else {
+            return;
+        };
+        service.backoff = Backoff::default();
+        service.wanted = wanted.unwrap_or(service.wanted);
+        service.stage = match service.stage {
+            Stage::Starting(_) | Stage::Serving => Stage::Leaving,
+            Stage::Waiting | Stage::Respawning { .. } if service.wanted != Wanted::Up => {
+                Stage::Gone
+            }
+            Stage::Waiting | Stage::Respawning { .. } => Stage::Waiting,
+            stage @ (Stage::Leaving | Stage::Draining | Stage::Gone) => stage,
+        };
+    }
+
+    /// A service is to be started, and started again whenever it has gone.
+    fn want_up(&mut self, id: ServiceId) {
+        if let Some(service) = self.services.get_mut(id) {
+            service.wanted = Wanted::Up;
+            if let Stage::Gone | Stage::Respawning { .. } = service.stage {
+                service.stage = Stage::Waiting;
+                service.backoff = Backoff::default();
             }
         }
     }
@@ -512,10 +639,13 @@ impl Machine {
         let Some(service) = self.services.get_mut(id) else {
             return;
         };
-        service.main = service.before_it_runs();
+        service.record_no_start();
         if self.stop.is_some() {
             service.stage = Stage::Gone;
             return;
+        }
+        if let Stage::Leaving | Stage::Draining = service.stage {
+            return self.drain_apart(now, id);
         }
         service.refusals += 1;
         if service.refusals < RESPAWN_ATTEMPTS {
@@ -530,10 +660,16 @@ impl Machine {
     fn start_failed(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
         let stopping = self.stop.is_some();
         if let Some(service) = self.services.get_mut(id) {
-            service.main = service.before_it_runs();
+            service.record_no_start();
             service.refusals = 0;
-            if service.main == Main::Reaped && !stopping {
-                return self.record_end(now, id, None, actions);
+            if !stopping {
+                match service.stage {
+                    Stage::Leaving | Stage::Draining => return self.drain_apart(now, id),
+                    _ if service.main == Main::Reaped => {
+                        return self.record_end(now, id, None, actions);
+                    }
+                    _ => {}
+                }
             }
             service.stage = Stage::Gone;
             actions.push(Notice::StartFailed(id).into());
@@ -542,12 +678,12 @@ impl Machine {
     }
 
     fn record_executed(&mut self, id: ServiceId) {
-        let is_to_listen = self.is_to_listen(id);
+        let is_ready = self.readiness(id) == Some(Readiness::None);
         if let Some(service) = self.services.get_mut(id) {
+            service.refusals = 0;
             if let Stage::Starting(starting) = &mut service.stage {
                 starting.is_executed = true;
-                service.refusals = 0;
-                if !is_to_listen {
+                if is_ready {
                     service.stage = Stage::Serving;
                 }
             }
@@ -573,17 +709,29 @@ impl Machine {
             Stage::Starting(_) | Stage::Serving if !stopping => {
                 self.record_end(now, id, Some(status), actions);
             }
+            // At a stop all serve on that were leaving.
             Stage::Starting(_) | Stage::Serving => {
                 actions.push(Notice::EndedUnasked(id).into());
                 // What it left behind may listen, or not.
                 service.listens = None;
             }
+            Stage::Leaving => self.drain_apart(now, id),
             Stage::Waiting | Stage::Respawning { .. } | Stage::Draining | Stage::Gone => {}
         }
         if self.rules.plan.leftovers == Leftovers::Left {
             if let Some(service) = self.services.get_mut(id) {
                 service.stage = Stage::Gone;
             }
+        }
+    }
+
+    /// What is left of a service is drained while the others serve.
+    fn drain_apart(&mut self, now: Timestamp, id: ServiceId) {
+        let term_at = now + self.rules.plan.last_term_at();
+        let drain = self.new_drain(now, now, term_at, Some(id));
+        if let Some(service) = self.services.get_mut(id) {
+            service.stage = Stage::Draining;
+            service.drain = drain;
         }
     }
 
@@ -598,7 +746,7 @@ impl Machine {
     ) {
         let is_last = {
             let mut others = self.services.each().filter(|(other, _)| *other != id);
-            others.all(|(_, other)| other.wanted == Wanted::Down)
+            others.all(|(_, other)| other.wanted != Wanted::Up)
         };
         let rules = Rc::clone(&self.rules);
         let (Some(plan), Some(service)) = (rules.plan.services.get(id), self.services.get_mut(id))
@@ -606,14 +754,22 @@ impl Machine {
             return;
         };
         let was_ready = service.stage == Stage::Serving;
+        let is_done = status.is_some_and(|status| plan.is_done_by(status));
+        if is_done && !is_last {
+            service.wanted = Wanted::Down;
+            // What it left behind is to stay, and is swept at the end.
+            service.stage = Stage::Gone;
+            return;
+        }
         service.backoff.record_end(if was_ready {
             now.since(service.started_at)
         } else {
             Duration::ZERO
         });
         let ends = service.backoff.ends;
-        let restarts =
-            plan.restarts_after(status) && !service.backoff.is_exhausted(plan.restart_limit);
+        let restarts = !is_done
+            && plan.restarts_after(status)
+            && !service.backoff.is_exhausted(plan.restart_limit);
         // Without it nothing would be left to run.
         let stops_all = !restarts && (plan.essential || is_last);
         if !restarts {
@@ -623,15 +779,10 @@ impl Machine {
             }
         }
         if !stops_all {
-            service.stage = Stage::Draining;
-            service.drain = Drain {
-                term_at: now + rules.plan.last_term_at(),
-                kill_at: now + rules.plan.kill_at(),
-                ..Drain::NOT_BEGUN
-            };
-            return;
+            return self.drain_apart(now, id);
         }
-        if was_ready {
+        // Of a oneshot the status tells.
+        if was_ready || status.is_some() && plan.ready == Readiness::Success {
             actions.push(Notice::EndedUnasked(id).into());
         } else {
             actions.push(Notice::StartFailed(id).into());
@@ -686,12 +837,14 @@ impl Machine {
                 match service.wanted {
                     // A main process that is a zombie will be reaped before long.
                     _ if service.main == Main::Running => {}
-                    Wanted::Down => service.stage = Stage::Gone,
+                    Wanted::Down | Wanted::Stopped => service.stage = Stage::Gone,
                     Wanted::Up if service.stage != Stage::Draining => {}
                     Wanted::Up => {
                         let delay = service.backoff.delay(plan.restart_delay);
                         service.stage = Stage::Respawning { at: now + delay };
-                        actions.push(Notice::StartsAgainIn(id, delay).into());
+                        if service.backoff.ends > 0 {
+                            actions.push(Notice::StartsAgainIn(id, delay).into());
+                        }
                     }
                 }
             }
@@ -732,6 +885,9 @@ impl Machine {
         if self.stop.is_none() {
             self.start_what_may(now, actions);
         }
+        if self.stop.is_none() {
+            self.drain_those_that_leave(now);
+        }
         self.say_whether_anything_listens(actions);
         let Some(stop) = &mut self.stop else {
             return self.force_what_is_late(now, None, actions);
@@ -749,7 +905,8 @@ impl Machine {
         let none_swept = all_gone && self.rules.plan.leftovers == Leftovers::Left;
         if self.phase == Phase::Services && all_gone {
             self.phase = Phase::Sweeping;
-            self.rest = self.new_drain(now, stop, stop.since + self.rules.plan.last_term_at());
+            let term_at = stop.since + self.rules.plan.last_term_at();
+            self.rest = self.new_drain(now, stop.since, term_at, None);
         }
         let flushed = match self.phase {
             Phase::Flushing { until } => now >= until || stop.hurried.is_some(),
@@ -765,14 +922,39 @@ impl Machine {
         }
     }
 
-    /// A drain that begins now, and what is left of which gets SIGTERM then.
-    fn new_drain(&self, now: Timestamp, stop: Stop, term_at: Timestamp) -> Drain {
+    /// A drain that begins now, of that service or of the rest, and what is left of
+    /// which gets SIGTERM then, or once the service's own time is over. `since` is when
+    /// the grace period began.
+    fn new_drain(
+        &self,
+        now: Timestamp,
+        since: Timestamp,
+        term_at: Timestamp,
+        of: Option<ServiceId>,
+    ) -> Drain {
+        let plan = &self.rules.plan;
         // Who is asked this late has little time, but some.
-        let late = term_at + self.rules.plan.margin() / 2;
+        let late = term_at + plan.margin() / 2;
+        let term_at = if now < term_at { term_at } else { late };
+        let service = of.and_then(|id| plan.services.get(id));
+        let own = service.and_then(|service| service.stop_timeout);
+        let own_at = own.map_or(term_at, |timeout| now + timeout);
+        let kill_at = since + plan.kill_at();
         Drain {
-            term_at: if now < term_at { term_at } else { late },
-            kill_at: stop.since + self.rules.plan.kill_at(),
+            term_at: term_at.min(own_at),
+            kill_at: own.map_or(kill_at, |_| kill_at.min(own_at + plan.margin())),
             ..Drain::NOT_BEGUN
+        }
+    }
+
+    /// Those go whose turn it is of those that somebody has stopped.
+    fn drain_those_that_leave(&mut self, now: Timestamp) {
+        for id in self.services.ids() {
+            let service = self.services.get(id);
+            let leaves = service.is_some_and(|service| service.stage == Stage::Leaving);
+            if leaves && !self.is_held(id) {
+                self.drain_apart(now, id);
+            }
         }
     }
 
@@ -805,9 +987,14 @@ impl Machine {
                     }
                     false
                 }
-                Stage::Respawning { .. } | Stage::Serving | Stage::Draining | Stage::Gone => false,
+                Stage::Respawning { .. }
+                | Stage::Serving
+                | Stage::Leaving
+                | Stage::Draining
+                | Stage::Gone => false,
             };
             if let (true, Some(service)) = (spawn, self.services.get_mut(id)) {
+                service.main_before = service.main;
                 service.main = Main::Running;
                 service.started_at = now;
                 service.stage = Stage::Starting(Starting {
@@ -820,12 +1007,20 @@ impl Machine {
         }
     }
 
-    /// Whether all that it is after are ready, or were given up.
+    /// Whether all that it is after are ready, or have gone for good.
     fn may_start(&self, id: ServiceId) -> bool {
         let plan = self.rules.plan.services.get(id);
         let is_settled = |before: &ServiceId| {
             let before = self.services.get(*before);
-            before.is_some_and(|it| it.stage == Stage::Serving || it.wanted == Wanted::Down)
+            before.is_some_and(|it| match it.stage {
+                Stage::Serving => true,
+                Stage::Gone => it.wanted != Wanted::Up,
+                Stage::Waiting
+                | Stage::Respawning { .. }
+                | Stage::Starting(_)
+                | Stage::Leaving
+                | Stage::Draining => false,
+            })
         };
         plan.is_some_and(|plan| plan.after.iter().all(is_settled))
     }
@@ -922,7 +1117,7 @@ impl Machine {
                     let delay_is_over = stop.lame_duck.is_over || !self.is_listening(id);
                     let is_free = stop.is_announced && delay_is_over && !self.is_held(id);
                     if now >= term_at || is_free {
-                        let drain = self.new_drain(now, stop, term_at);
+                        let drain = self.new_drain(now, stop.since, term_at, Some(id));
                         if let Some(service) = self.services.get_mut(id) {
                             service.stage = Stage::Draining;
                             service.drain = drain;
@@ -937,9 +1132,11 @@ impl Machine {
                     if now < quiet_at && stop.is_requested {
                         actions.push(Notice::AwaitsQuietNoLonger(id).into());
                     }
-                    let term_at = self.new_drain(now, stop, term_at).term_at;
+                    let late = self.rules.plan.margin() / 2;
                     if let Some(service) = self.services.get_mut(id) {
-                        service.drain.term_at = term_at;
+                        if now >= service.drain.term_at {
+                            service.drain.term_at = service.drain.term_at + late;
+                        }
                         service.drain.step = Step::Looking { asked: None };
                         changed = true;
                     }

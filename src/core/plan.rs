@@ -138,6 +138,8 @@ impl Delay {
 pub struct ServicePlan {
     /// Starts when these are ready, and stops before them.
     pub after: Vec<ServiceId>,
+    /// Whether it stops before them also if it doesn't listen.
+    pub binding: Binding,
     /// When it is ready.
     pub ready: Readiness,
     /// How long that may take, at most; `None` where it may take for ever: a
@@ -168,6 +170,7 @@ impl Default for ServicePlan {
     fn default() -> Self {
         Self {
             after: Vec::new(),
+            binding: Binding::Listening,
             ready: Readiness::None,
             start_timeout: None,
             is_web: false,
@@ -192,12 +195,27 @@ impl ServicePlan {
         match self.restart {
             Restart::No => false,
             Restart::Always => true,
-            Restart::OnFailure => match status {
-                Some(Status::Exited(code)) => !self.success.contains(&code),
-                Some(Status::Killed(_)) | None => true,
-            },
+            Restart::OnFailure => !status.is_some_and(|status| self.is_success(status)),
         }
     }
+
+    /// Whether it is a oneshot that is done once it has ended like this.
+    pub(super) fn is_done_by(&self, status: Status) -> bool {
+        self.ready == Readiness::Success && self.is_success(status)
+    }
+
+    fn is_success(&self, status: Status) -> bool {
+        matches!(status, Status::Exited(code) if self.success.contains(&code))
+    }
+}
+
+/// When the order of a service binds at a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// By default: only if it listens, or one does that is after it.
+    Listening,
+    /// Always: the order was given.
+    Always,
 }
 
 /// Whether a service is started again that has ended without having been asked to.

@@ -11,6 +11,8 @@ pub(super) struct Service {
     pub(super) wanted: Wanted,
     pub(super) stage: Stage,
     pub(super) main: Main,
+    /// What became of the one before, when it was started last.
+    pub(super) main_before: Main,
     /// When it was started last.
     pub(super) started_at: Timestamp,
     /// How often it has ended in a row, before the stop.
@@ -25,13 +27,9 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// What its main process is before it runs, or if it can't be executed.
-    pub(super) fn before_it_runs(&self) -> Main {
-        if self.backoff.ends == 0 {
-            Main::Absent
-        } else {
-            Main::Reaped
-        }
+    /// A start was refused, or failed.
+    pub(super) fn record_no_start(&mut self) {
+        self.main = self.main_before;
     }
 }
 
@@ -40,8 +38,11 @@ impl Service {
 pub(super) enum Wanted {
     /// It is to serve, and is started again when it has gone.
     Up,
-    /// It is to go, or to stay away: it was given up, or all stops.
+    /// It is to go, or to stay away: it has done all that it was to do, was given up, or
+    /// all stops.
     Down,
+    /// It is to stay away until somebody has it started: somebody had it stopped.
+    Stopped,
 }
 
 /// How far a service is in its life.
@@ -55,6 +56,9 @@ pub(super) enum Stage {
     Starting(Starting),
     /// Ready.
     Serving,
+    /// Somebody has it stopped, or started anew: it serves on until those have gone
+    /// that go before it.
+    Leaving,
     /// Its turn has come; or it has ended unasked, and what it left behind is drained
     /// before it is started again.
     Draining,

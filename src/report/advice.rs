@@ -125,7 +125,7 @@ fn longer_than(length: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{Event, Force, Layer, Notice, Order, Scope};
+    use crate::core::event::{Event, Force, Layer, Notice, Order, Scope, StopRequest};
     use crate::core::plan::ServiceId;
     use crate::signal::Signal;
     use crate::status::{Failure, Status};
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn stopped() -> Record {
-        stopped_by(Event::StopRequested(Signal::TERM))
+        stopped_by(Event::StopRequested(StopRequest::Signal(Signal::TERM)))
     }
 
     fn refused(count: u64) -> Refused {

@@ -1,7 +1,7 @@
 //! The one place that decides our own exit code.
 
 use super::record::{Record, ServiceRecord};
-use crate::core::event::Force;
+use crate::core::event::{Force, StopRequest};
 use crate::signal::Signal;
 use crate::status::Status;
 
@@ -52,14 +52,15 @@ fn failed_with(record: &Record, service: &ServiceRecord) -> u8 {
     let Some(status) = service.outcome() else {
         return 0;
     };
-    let is_asked_preset = service.is_preset && !service.sent.is_empty();
+    let is_asked_preset = service.is_preset && !service.took().is_empty();
     let is_as_asked = match status {
         Status::Exited(_) if service.is_preset => true,
         // Apache ends its whole group by SIGTERM, the script around it too.
         status if is_asked_preset && status.is_by(Signal::TERM) => true,
         status => {
-            let mut ours = service.sent.iter().chain(&record.requested_by);
-            ours.any(|signal| status.is_by(*signal))
+            let requested_by = record.requested_by.and_then(StopRequest::signal);
+            let mut ours = service.took().iter().copied().chain(requested_by);
+            ours.any(|signal| status.is_by(signal))
         }
     };
     if is_as_asked {
@@ -101,7 +102,7 @@ mod tests {
         ] {
             let services = [("first", true), ("second", is_preset)];
             let mut record = Record::new(services, Duration::from_secs(1), vec![]);
-            record.requested_by = Some(Signal::PWR);
+            record.requested_by = Some(StopRequest::Signal(Signal::PWR));
             let second = &mut record.services[1];
             second.sent = sent.to_vec();
             second.status = Some(status);

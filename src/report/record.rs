@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::logger::OURSELVES;
 use super::text::{self, Line, seconds};
 use crate::core::event::{
-    Arrivals, Busy, Event, Force, Layer, Listens, Notice, Order, Scope, Timestamp,
+    Arrivals, Busy, Event, Force, Layer, Listens, Notice, Order, Scope, StopRequest, Timestamp,
 };
 use crate::core::plan::{ByService, ServiceId};
 use crate::signal::Signal;
@@ -28,7 +28,7 @@ pub struct Record {
     /// What came once a port of ours had closed; `None` where that can't be told.
     pub refused: Option<Refused>,
     /// What asked us to stop, if anybody did.
-    pub(super) requested_by: Option<Signal>,
+    pub(super) requested_by: Option<StopRequest>,
     /// A stop request was repeated.
     repeated: bool,
     /// How often somebody at the keyboard pressed.
@@ -71,7 +71,7 @@ pub struct ServiceRecord {
     pub start_failed: Option<Failure>,
     /// What was forced upon it.
     pub forced: Option<Force>,
-    /// The signals that we sent its processes to stop them.
+    /// The signals that we sent its processes to stop them, since it was started last.
     pub sent: Vec<Signal>,
     pub(super) started: bool,
     /// How often it was started again after its end.
@@ -157,7 +157,7 @@ impl Record {
     }
 
     /// What asked us to stop, if anybody did.
-    pub fn requested_by(&self) -> Option<Signal> {
+    pub fn requested_by(&self) -> Option<StopRequest> {
         self.requested_by
     }
 
@@ -182,15 +182,15 @@ impl Record {
     /// worth saying of it.
     pub fn event(&mut self, now: Timestamp, event: &Event) -> Option<Line> {
         match *event {
-            Event::StopRequested(signal) => {
+            Event::StopRequested(request) => {
                 // Who repeats a request without end shall not fill the log.
-                let say = self.is_stopping_already(signal) && !self.repeated;
+                let say = self.is_stopping_already(request) && !self.repeated;
                 self.repeated |= say;
-                say.then(|| Line::new(signal.to_string(), "stopping already"))
+                say.then(|| Line::new(request.to_string(), "stopping already"))
             }
             Event::Interrupted => {
                 self.interrupts = self.interrupts.saturating_add(1);
-                let say = self.is_stopping_already(Signal::INT);
+                let say = self.is_stopping_already(StopRequest::Signal(Signal::INT));
                 say.then(|| Line::new(Signal::INT.to_string(), "hurrying"))
             }
             Event::Exited(id, status) => {
@@ -255,6 +255,10 @@ impl Record {
                 self.services.get_mut(id)?.refusals = 0;
                 None
             }
+            Event::Commanded(id, command) => {
+                let what = format!("drainit {}", command.word());
+                Some(self.line(Scope::Service(id), what))
+            }
             Event::ReloadRequested
             | Event::ReopenRequested
             | Event::Signalled(_)
@@ -283,10 +287,10 @@ impl Record {
 
     /// Whether this request is not the first thing that stops us; that one is
     /// spoken of when the stop begins.
-    fn is_stopping_already(&mut self, signal: Signal) -> bool {
+    fn is_stopping_already(&mut self, request: StopRequest) -> bool {
         let stopping = self.requested_by.is_some() || self.since.is_some();
         if !stopping {
-            self.requested_by = Some(signal);
+            self.requested_by = Some(request);
         }
         stopping
     }
@@ -375,7 +379,7 @@ impl Record {
             Notice::EndedUnasked(id) => {
                 let is_stopping = self.since.is_some();
                 self.since.get_or_insert(now);
-                let requested_by = self.requested_by;
+                let requested_by = self.requested_by.and_then(StopRequest::signal);
                 let service = self.services.get_mut(id)?;
                 service.is_away = false;
                 // Some runtimes signal all processes of a container at once.
@@ -440,7 +444,7 @@ impl Record {
 
     /// Takes note of a signal that was sent to stop a service's processes.
     pub fn sent(&mut self, scope: Scope, signal: Signal) {
-        if let (Scope::Service(id), Some(_)) = (scope, self.since) {
+        if let Scope::Service(id) = scope {
             if let Some(service) = self.services.get_mut(id) {
                 if !service.sent.contains(&signal) {
                     service.sent.push(signal);
@@ -502,6 +506,7 @@ impl ServiceRecord {
         }
         self.started = true;
         self.started_at = now;
+        self.sent.clear();
         self.ended_at = None;
         self.is_away = false;
     }
@@ -509,6 +514,11 @@ impl ServiceRecord {
     /// Why it isn't up, if that is a failure of ours.
     pub fn failure(&self) -> Option<Failure> {
         self.start_failed.filter(|_| !self.is_away)
+    }
+
+    /// What it took to stop it, if that tells how the stop went.
+    pub fn took(&self) -> &[Signal] {
+        if self.is_away { &[] } else { &self.sent }
     }
 
     /// How it ended, if that tells how the stop went.
@@ -544,7 +554,10 @@ mod tests {
     /// Of a stop that was requested ten seconds after the start.
     fn stopping() -> Record {
         let mut record = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
-        record.event(at(10_000), &Event::StopRequested(Signal::TERM));
+        record.event(
+            at(10_000),
+            &Event::StopRequested(StopRequest::Signal(Signal::TERM)),
+        );
         record.notice(at(10_000), Notice::StopBegins);
         record
     }

@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::event::{Event, Force, Layer, Notice, Order, Scope};
+    use crate::core::event::{Event, Force, Layer, Notice, Order, Scope, StopRequest};
     use crate::core::plan::ServiceId;
     use crate::report::record::HeldUp;
     use crate::signal::Signal;
@@ -119,7 +119,10 @@ mod tests {
     }
 
     fn stops(record: &mut Record) {
-        let _ = record.event(at(10), &Event::StopRequested(Signal::TERM));
+        let _ = record.event(
+            at(10),
+            &Event::StopRequested(StopRequest::Signal(Signal::TERM)),
+        );
         let _ = record.notice(at(10), Notice::StopBegins);
         let _ = record.order(at(10), Order::Ask(Scope::Service(FIRST), Layer::Main));
         record.sent(Scope::Service(FIRST), Signal::TERM);

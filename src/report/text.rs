@@ -46,7 +46,7 @@ impl Record {
 
     pub(super) fn text(&self, now: Timestamp) -> String {
         let mut text = match self.requested_by {
-            Some(signal) => format!("{signal}"),
+            Some(request) => request.to_string(),
             None if self.services.iter().any(|it| it.failure().is_some()) => {
                 "start failed".to_owned()
             }
@@ -82,7 +82,7 @@ impl Record {
             if let Some(drained) = service.drained() {
                 let _ = write!(text, " drained {}", seconds(drained));
             }
-            for signal in &service.sent {
+            for signal in service.took() {
                 let _ = write!(text, " {signal}");
             }
             match service.status {
@@ -117,7 +117,7 @@ impl Record {
             .iter()
             .map(|service| {
                 let sent: Vec<String> = service
-                    .sent
+                    .took()
                     .iter()
                     .map(|signal| json::string(&signal.to_string()))
                     .collect();
@@ -140,7 +140,7 @@ impl Record {
         format!(
             r#"{{"requested_by":{},"took_s":{},"delay_s":{},"told_s":{},"busy_until_s":{},"refused":{},"services":[{}],"orphans":{},"exit":{}}}"#,
             self.requested_by
-                .map_or("null".to_owned(), |s| json::string(&s.to_string())),
+                .map_or("null".to_owned(), |it| json::string(&it.to_string())),
             number(self.since.map(|since| now.since(since))),
             number(self.requested_by.and(self.delay())),
             number(self.after_request(self.told)),
@@ -223,7 +223,7 @@ pub(super) fn seconds(length: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{Event, Notice, Order, Scope};
+    use crate::core::event::{Event, Notice, Order, Scope, StopRequest};
     use crate::core::plan::ServiceId;
     use crate::status::Status;
 
@@ -236,7 +236,10 @@ mod tests {
     /// Of a stop ten seconds after the start.
     fn stopped() -> Record {
         let mut record = Record::new([("nginx", true)], Duration::from_secs(1), Vec::new());
-        let _ = record.event(at(10_000), &Event::StopRequested(Signal::TERM));
+        let _ = record.event(
+            at(10_000),
+            &Event::StopRequested(StopRequest::Signal(Signal::TERM)),
+        );
         let _ = record.notice(at(10_000), Notice::StopBegins);
         let _ = record.order(at(15_000), Order::Ask(Scope::Service(NGINX), Layer::Web));
         record.sent(Scope::Service(NGINX), Signal::QUIT);
@@ -262,7 +265,10 @@ mod tests {
             record.sent(scope, Signal::TERM);
             record.forced(at(restart * 1_000 + 200), scope, Force::Kill, None);
         }
-        let _ = record.event(at(2_500), &Event::StopRequested(Signal::TERM));
+        let _ = record.event(
+            at(2_500),
+            &Event::StopRequested(StopRequest::Signal(Signal::TERM)),
+        );
         let _ = record.notice(at(2_500), Notice::StopBegins);
         assert_eq!(
             record.report(at(2_600), LogFormat::Text),

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::value::{self, Marker};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, Timestamp};
+use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, StopRequest, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
 use crate::preset::Preset;
@@ -488,7 +488,7 @@ impl Supervisor {
             return self.pass_on_unseen(came, signal);
         }
         let event = match meaning(signal, self.surroundings(signal)) {
-            Meaning::Stop => Event::StopRequested(signal),
+            Meaning::Stop => Event::StopRequested(StopRequest::Signal(signal)),
             Meaning::Interrupt => Event::Interrupted,
             Meaning::Reload => Event::ReloadRequested,
             Meaning::Reopen => Event::ReopenRequested,

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::*;
 use crate::core::drain::{Round, Silence};
-use crate::core::event::{Arrivals, Attendance, Busy, Layer};
+use crate::core::event::{Arrivals, Attendance, Busy, Layer, StopRequest};
 use crate::core::plan::{Restart, ServicePlan};
 use crate::core::stop::Check;
 use crate::signal::Signal;
@@ -23,14 +23,18 @@ pub(super) enum Sort {
     App,
     /// A service that is no preset and doesn't listen.
     Worker,
+    /// Such a one that is to end.
+    Oneshot,
 }
 
 pub(super) const SORTS: [Sort; 4] = [Sort::Web, Sort::Fpm, Sort::App, Sort::Worker];
 
-/// Whether services are after all before them, or after none.
+/// Whether services are after all before them, by default or because that was given,
+/// or after none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrangement {
     Chain,
+    GivenChain,
     Free,
 }
 
@@ -103,8 +107,10 @@ struct Seen {
     restarts: u32,
     /// Since when nothing of it was left.
     gone_at: Option<Timestamp>,
-    /// When what it left behind began to drain, if nothing stopped then.
+    /// When it began to drain, or what it left behind, if not all stopped then.
     drained_apart: Option<Timestamp>,
+    /// Somebody had it started or stopped since it was started last.
+    by_command: bool,
 }
 
 impl From<bool> for Timestamp {
@@ -119,6 +125,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     /// By service, then the rest.
     seen: Vec<Seen>,
+    /// How often somebody may still ask for something.
+    commands_left: u8,
 }
 
 impl World {
@@ -133,12 +141,17 @@ impl World {
         let services = sorts.iter().zip(policies).enumerate();
         let services = services.map(|(index, (sort, policy))| ServicePlan {
             after: match order {
-                Arrangement::Chain => (0..index).map(ServiceId).collect(),
+                Arrangement::Chain | Arrangement::GivenChain => (0..index).map(ServiceId).collect(),
                 Arrangement::Free => Vec::new(),
+            },
+            binding: match order {
+                Arrangement::GivenChain => Binding::Always,
+                Arrangement::Chain | Arrangement::Free => Binding::Listening,
             },
             ready: match sort {
                 Sort::Web | Sort::Fpm => Readiness::Listen,
                 Sort::App | Sort::Worker => Readiness::None,
+                Sort::Oneshot => Readiness::Success,
             },
             is_web: *sort == Sort::Web,
             restart: policy.restart,
@@ -152,6 +165,7 @@ impl World {
             machine: Machine::new(plan),
             now: Timestamp::default(),
             seen: vec![Seen::default(); sorts.len() + 1],
+            commands_left: 0,
         };
         world.after(Timestamp::default(), Event::Tick, sorts)
     }
@@ -213,9 +227,10 @@ impl World {
             match service.stage {
                 Stage::Gone => {
                     *service = Service {
-                        wanted: Wanted::Down,
+                        wanted: service.wanted,
                         stage: Stage::Gone,
                         main: service.main,
+                        main_before: service.main,
                         started_at: Timestamp::default(),
                         backoff: Backoff::default(),
                         refusals: 0,
@@ -248,8 +263,9 @@ impl World {
             None => machine.lame_duck(self.now, Delay::ZERO).check,
             Some(_) => Check::NotInUse,
         };
+        let commands_left = stop.map_or(self.commands_left, |_| 0);
         let key = (
-            (phase, stop, machine.had_web, check),
+            (phase, stop, machine.had_web, check, commands_left),
             (services, rest, relative(self.now), seen),
         );
         (hashers[0].hash_one(&key), hashers[1].hash_one(&key))
@@ -331,8 +347,10 @@ impl World {
                 let was = &before.machine.services[id.0];
                 let counts_anew =
                     was.stage == Stage::Serving && now >= was.started_at + UP_FOR_GOOD;
+                // What a oneshot leaves behind is to stay.
+                let is_done = self.machine.services[id.0].stage == Stage::Gone;
                 let seen = self.seen(Scope::Service(id));
-                seen.has_leftovers = true;
+                seen.has_leftovers = !is_done;
                 if counts_anew {
                     seen.restarts = 0;
                 }
@@ -343,6 +361,16 @@ impl World {
                 seen.gone_at = Some(now);
             }
             _ => {}
+        }
+        if let Event::Commanded(..) = event {
+            self.commands_left -= 1;
+            for (id, service) in self.machine.services.clone().each() {
+                let was = &before.machine.services[id.0];
+                let told = |it: &Service| (it.wanted, it.stage, it.backoff);
+                if told(was) != told(service) {
+                    self.seen(Scope::Service(id)).by_command = true;
+                }
+            }
         }
         if self.machine.stop.is_none() {
             for id in self.machine.services.ids() {
@@ -366,10 +394,17 @@ impl World {
         for (id, service) in machine.services.each() {
             let plan = &machine.rules.plan.services[id.0];
             let is_away = service.main != Main::Running;
-            is_any_up |= service.wanted == Wanted::Up;
+            is_any_up |= service.wanted != Wanted::Down;
+            let by_command = self.seen[id.0].by_command;
             match (service.wanted, service.stage) {
                 (_, Stage::Draining) => {
-                    assert!(is_away, "drained while all serve: {before:#?}");
+                    assert!(
+                        is_away || by_command,
+                        "drained while all serve: {before:#?}"
+                    );
+                    if before.machine.services[id.0].stage != Stage::Draining && !is_away {
+                        assert!(!machine.is_held(id), "out of order: {before:#?}");
+                    }
                     let deadline = machine.deadline();
                     assert!(
                         deadline.is_none_or(|deadline| deadline > now),
@@ -383,14 +418,23 @@ impl World {
                 (Wanted::Up, Stage::Starting(_) | Stage::Serving) => {
                     assert!(!is_away, "it has ended, and nothing happens: {before:#?}");
                 }
-                (Wanted::Down, Stage::Gone) => {
-                    assert!(!plan.essential, "given up, and nothing stops: {before:#?}");
+                (Wanted::Down, Stage::Gone) => assert!(
+                    !plan.essential || plan.ready == Readiness::Success,
+                    "given up, and nothing stops: {before:#?}"
+                ),
+                (Wanted::Up | Wanted::Stopped, Stage::Leaving) => {
+                    assert!(by_command && !is_away, "{before:#?}");
+                    assert!(machine.is_held(id), "nobody goes before it: {before:#?}");
                 }
-                (Wanted::Up, Stage::Gone) | (Wanted::Down, _) => panic!("{before:#?}"),
+                (Wanted::Stopped, Stage::Gone) => {}
+                (Wanted::Up, Stage::Gone) | (Wanted::Down | Wanted::Stopped, _) => {
+                    panic!("{before:#?}")
+                }
             }
             // Who hasn't ended isn't touched when another one is started again.
             let was = &before.machine.services[id.0];
-            if was.main == Main::Running && was.stage == Stage::Serving && !is_away {
+            let goes_on = was.main == Main::Running && !is_away && !by_command;
+            if goes_on && was.stage == Stage::Serving {
                 assert_eq!(service.stage, Stage::Serving, "{event:?} {before:#?}");
             }
         }
@@ -408,8 +452,8 @@ impl World {
                 assert!(before.machine.stop.is_none(), "a start while stopping");
                 for before in &rules.plan.services[id.0].after {
                     let before = &machine.services[before.0];
-                    let is_settled =
-                        before.stage == Stage::Serving || before.wanted == Wanted::Down;
+                    let has_gone = before.stage == Stage::Gone && before.wanted != Wanted::Up;
+                    let is_settled = before.stage == Stage::Serving || has_gone;
                     assert!(is_settled, "out of order");
                 }
                 let plan = &rules.plan.services[id.0];
@@ -419,7 +463,9 @@ impl World {
                     !seen.has_leftovers,
                     "started beside what it left: {before:#?}"
                 );
-                if let Some(gone_at) = seen.gone_at {
+                if seen.by_command {
+                    *seen = Seen::default();
+                } else if let Some(gone_at) = seen.gone_at {
                     assert_ne!(plan.restart, Restart::No);
                     assert!(
                         now >= gone_at + plan.restart_delay.min,
@@ -486,7 +532,9 @@ impl World {
     fn judge_notice(&mut self, before: &Self, notice: Notice) {
         match notice {
             Notice::AwaitsQuiet(id) => {
-                self.assert_in_order(id);
+                if self.seen(Scope::Service(id)).drained_apart.is_none() {
+                    self.assert_in_order(id);
+                }
                 assert_eq!(
                     self.machine.services[id.0].main,
                     Main::Running,
@@ -562,18 +610,16 @@ impl World {
         };
         let services = &*machine.services;
         let late = self.now >= stop.since + machine.rules.term_at[id.0];
+        let is_given = |id: usize| machine.rules.plan.services[id].binding == Binding::Always;
         let listens = |id: usize| services[id].listens != Some(Listens::No);
+        let binds = |id: usize| listens(id) || is_given(id);
         let is_after = |one: usize, other: usize| {
             let after = &machine.rules.plan.services[one].after;
             after.contains(&ServiceId(other))
         };
         let all = 0..services.len();
-        let is_bound = |id: usize| {
-            listens(id)
-                || all
-                    .clone()
-                    .any(|other| is_after(other, id) && listens(other))
-        };
+        let is_bound =
+            |id: usize| binds(id) || all.clone().any(|other| is_after(other, id) && binds(other));
         if late || !is_bound(id.0) {
             return;
         }
@@ -600,9 +646,15 @@ impl World {
     pub(super) fn events(&self, sorts: &[Sort], telling: Telling) -> Vec<Event> {
         let machine = &self.machine;
         let anything = telling == Telling::Anything;
-        let mut events = vec![Event::StopRequested(Signal::TERM)];
+        let mut events = vec![Event::StopRequested(StopRequest::Signal(Signal::TERM))];
         if anything {
             events.extend([Event::Interrupted, Event::ReloadRequested]);
+        }
+        if self.commands_left > 0 && machine.stop.is_none() {
+            for id in machine.services.ids() {
+                let commands = [Command::Start, Command::Stop, Command::Restart];
+                events.extend(commands.map(|command| Event::Commanded(id, command)));
+            }
         }
         // Nothing that comes changes a fixed delay.
         let follows_traffic = anything && !machine.rules.plan.delay.is_fixed();
@@ -613,7 +665,9 @@ impl World {
             if service.main == Main::Running {
                 events.push(Event::Exited(id, Status::Exited(0)));
                 let plan = &machine.rules.plan.services[id.0];
-                if plan.restart == Restart::OnFailure && machine.stop.is_none() {
+                let may_fail =
+                    plan.restart == Restart::OnFailure || plan.ready == Readiness::Success;
+                if may_fail && machine.stop.is_none() {
                     events.push(Event::Exited(id, Status::Exited(1)));
                 }
                 // What an order to spawn leads to at once, or behind another one
@@ -633,7 +687,7 @@ impl World {
             match condition {
                 Condition::Sight(id) => {
                     let listens = match sorts[id.0] {
-                        Sort::Worker => &[Listens::No][..],
+                        Sort::Worker | Sort::Oneshot => &[Listens::No][..],
                         Sort::Web | Sort::Fpm if sorts.len() == 1 => {
                             &[Listens::Yes, Listens::Unknown]
                         }
@@ -643,7 +697,7 @@ impl World {
                         let runs = match sorts[id.0] {
                             Sort::Web => Some(Kind::Web),
                             Sort::Fpm => Some(Kind::Fpm),
-                            Sort::App | Sort::Worker => None,
+                            Sort::App | Sort::Worker | Sort::Oneshot => None,
                         };
                         let listens = *listens;
                         Event::Seen(id, Sight { listens, runs })
@@ -727,8 +781,8 @@ fn remains(
         move |remains: &Remains| services == 1 || remains.web || remains.masters || remains.other;
     let others = match telling {
         Telling::Anything => &[false, true][..],
-        Telling::Plain if web || fpm => &[false],
-        Telling::Plain => &[true],
+        Telling::Plain | Telling::Commands(_) if web || fpm => &[false],
+        Telling::Plain | Telling::Commands(_) => &[true],
     };
     let presets = if web || fpm {
         &[false, true][..]
@@ -760,6 +814,8 @@ pub(super) enum Telling {
     /// A runtime's stop request, and what healthy services do, at the deadlines:
     /// three of them have too many states for more.
     Plain,
+    /// The same, and what somebody may ask for, so often.
+    Commands(u8),
 }
 
 /// Returns how many states there are.
@@ -772,7 +828,10 @@ fn explore(
 ) -> usize {
     const LIMIT: usize = 2_000_000;
     let hashers = [RandomState::new(), RandomState::new()];
-    let first = World::new(sorts, policies, order, delay, Duration::from_secs(10));
+    let mut first = World::new(sorts, policies, order, delay, Duration::from_secs(10));
+    if let Telling::Commands(times) = telling {
+        first.commands_left = times;
+    }
     let mut known = HashSet::from([first.fingerprint(&hashers)]);
     let mut open = vec![first];
     while let Some(world) = open.pop() {
@@ -787,6 +846,7 @@ fn explore(
             telling == Telling::Anything && deadline.is_some_and(|deadline| *at < deadline)
         });
         let far = deadline.map(|deadline| deadline + Duration::from_secs(100));
+        let far = far.filter(|_| !matches!(telling, Telling::Commands(_)));
         let is_back =
             |service: &Service| service.stage == Stage::Serving && service.backoff.ends > 0;
         let counts_anew = world.machine.services.iter().any(is_back) && deadline.is_none();
@@ -884,6 +944,52 @@ fn two_services_that_are_started_again() {
             let (order, telling) = (Arrangement::Chain, Telling::Plain);
             states += explore(&sorts, &policies, order, delay, telling);
         }
+    }
+    println!("{states} states");
+    assert!(states > 1000, "the search found next to nothing");
+}
+
+/// Somebody stops and starts services, at any moment: a second time changes what the
+/// first one began.
+#[test]
+fn services_that_somebody_stops_and_starts() {
+    use Sort::{App, Fpm, Oneshot, Web, Worker};
+    let mut states = 0;
+    let delay = Delay::fixed(Duration::from_secs(2));
+    let policies = [NO_RESTART, Policy::new(Restart::Always, true)];
+    for (sorts, times) in [
+        (&[Fpm][..], 2),
+        (&[App, Worker], 2),
+        (&[Worker, App], 2),
+        (&[App, Web], 1),
+        (&[Web, App], 1),
+        (&[Oneshot, App], 2),
+        (&[Oneshot, Oneshot], 2),
+    ] {
+        for order in [Arrangement::Chain, Arrangement::GivenChain] {
+            let policies = &policies[..sorts.len()];
+            states += explore(sorts, policies, order, delay, Telling::Commands(times));
+        }
+    }
+    println!("{states} states");
+    assert!(states > 1000, "the search found next to nothing");
+}
+
+/// Alone, and before another service.
+#[test]
+fn a_oneshot() {
+    use Sort::{App, Oneshot};
+    let mut states = 0;
+    let delay = Delay::fixed(Duration::from_secs(2));
+    for policy in [
+        NO_RESTART,
+        Policy::new(Restart::No, false),
+        Policy::new(Restart::OnFailure, true),
+    ] {
+        let order = Arrangement::Chain;
+        states += explore(&[Oneshot], &[policy], order, delay, Telling::Anything);
+        let policies = [policy, NO_RESTART];
+        states += explore(&[Oneshot, App], &policies, order, delay, Telling::Anything);
     }
     println!("{states} states");
     assert!(states > 1000, "the search found next to nothing");

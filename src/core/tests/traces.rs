@@ -5,9 +5,10 @@
 //! its name and what it is: `web`, `fpm`, `app` (listens and is no preset),
 //! `worker` (doesn't listen), `wrapper` (a script around an nginx), `deaf` or
 //! `unseen` (an nginx that doesn't listen, or of which that can't be seen), or
-//! `script` (a shell that runs something). Behind that may stand when it is started
-//! again: `always` or `on-failure`, with another `limit` or code of `success` than by
-//! default, and that it is `inessential`.
+//! `script` (a shell that runs something), `oneshot`. Behind that may stand when it is
+//! started again: `always` or `on-failure`, with another `limit` or code of `success`
+//! than by default, and that it is `inessential`; that it is `disabled`; its
+//! `stop-timeout`; and what it is `after`, if that was given.
 //! Then one line for each thing that happens, with its time in seconds after
 //! the start. Between the lines the harness plays the shell: it answers what
 //! the core awaits from a small world of processes, and keeps its deadlines.
@@ -16,7 +17,7 @@ use std::fmt::Write as _;
 
 use super::explore::plan;
 use super::*;
-use crate::core::event::{Arrivals, Attendance, Busy, Layer};
+use crate::core::event::{Arrivals, Attendance, Busy, Layer, StopRequest};
 use crate::core::plan::{Restart, ServicePlan};
 use crate::report::exit;
 use crate::report::logger::LogFormat;
@@ -83,8 +84,8 @@ struct Said {
     stop: Signal,
 }
 
-struct Play {
-    machine: Machine,
+pub(super) struct Play {
+    pub(super) machine: Machine,
     record: Record,
     services: Vec<Said>,
     now: Timestamp,
@@ -420,14 +421,36 @@ impl Play {
         ServiceId(index.unwrap_or_else(|| panic!("no service {name}")))
     }
 
+    /// What somebody asks for, as a line of the script says it.
+    fn request(&self, words: &[&str]) -> Option<Event> {
+        let on = |command, name| Some(Event::Commanded(self.id(name), command));
+        match *words {
+            ["SIGINT"] => Some(Event::Interrupted),
+            ["SIGHUP"] => Some(Event::ReloadRequested),
+            ["SIGUSR1"] => Some(Event::ReopenRequested),
+            ["SIGUSR2"] => Some(Event::Signalled("USR2".parse().unwrap())),
+            ["drain"] => Some(Event::StopRequested(StopRequest::Command)),
+            [signal] => {
+                let request = StopRequest::Signal(signal.parse().unwrap());
+                Some(Event::StopRequested(request))
+            }
+            ["start", name] => on(Command::Start, name),
+            ["stop", name] => on(Command::Stop, name),
+            ["restart", name] => on(Command::Restart, name),
+            ["reload", name] => on(Command::Reload, name),
+            ["reopen", name] => on(Command::Reopen, name),
+            ["health", "asked"] => Some(Event::HealthAsked),
+            _ => None,
+        }
+    }
+
     /// One line of the script, without its time.
     fn happens(&mut self, words: &[&str]) {
+        if let Some(event) = self.request(words) {
+            self.tell(event);
+            return;
+        }
         match *words {
-            ["SIGINT"] => _ = self.tell(Event::Interrupted),
-            ["SIGHUP"] => _ = self.tell(Event::ReloadRequested),
-            ["SIGUSR1"] => _ = self.tell(Event::ReopenRequested),
-            ["SIGUSR2"] => _ = self.tell(Event::Signalled("USR2".parse().unwrap())),
-            [signal] => _ = self.tell(Event::StopRequested(signal.parse().unwrap())),
             ["nothing", "happens"] => {}
             ["machine", "pauses", "until", end] => {
                 self.now = Timestamp(seconds(end));
@@ -440,7 +463,6 @@ impl Play {
             }
             ["all", "was", "sent"] => self.unsent = None,
             ["request" | "requests", ref what @ ..] => self.requests(what),
-            ["health", "asked"] => _ = self.tell(Event::HealthAsked),
             ["orphan", what, verb] => {
                 let what = kind(what);
                 match verb {
@@ -579,6 +601,13 @@ fn with_policy(words: &[&str]) -> ServicePlan {
             "limit" => plan.restart_limit = number(),
             "success" => plan.success.push(u8::try_from(number()).unwrap()),
             "inessential" => plan.essential = false,
+            "disabled" => plan.is_enabled = false,
+            "stop-timeout" => plan.stop_timeout = Some(seconds(words.next().unwrap())),
+            // Those that it names are looked up by the caller.
+            "after" => {
+                plan.binding = Binding::Always;
+                words.next();
+            }
             other => panic!("what is {other}?"),
         }
     }
@@ -586,7 +615,7 @@ fn with_policy(words: &[&str]) -> ServicePlan {
 }
 
 /// Without what becomes of it all.
-fn play_until_the_end_of(script: &str) -> Play {
+pub(super) fn play_until_the_end_of(script: &str) -> Play {
     let mut script = lines(script).peekable();
     let range = |delay: &str| {
         let (min, max) = delay.split_once("..").unwrap_or((delay, delay));
@@ -616,10 +645,19 @@ fn play_until_the_end_of(script: &str) -> Play {
             "app" => (Is::Other, Listens::Yes, Signal::TERM, Readiness::None),
             "worker" => (Is::Other, Listens::No, Signal::TERM, Readiness::None),
             "script" => (Is::Shell, Listens::Yes, Signal::TERM, Readiness::None),
+            "oneshot" => (Is::Other, Listens::No, Signal::TERM, Readiness::Success),
             other => panic!("what is a {other}?"),
         };
+        let given = policy.iter().position(|word| *word == "after");
+        let after = match given.map(|at| policy[at + 1]) {
+            Some(names) => {
+                let at = |name: &str| services.iter().position(|it| it.name == name);
+                names.split(',').filter_map(at).map(ServiceId).collect()
+            }
+            None => (0..services.len()).map(ServiceId).collect(),
+        };
         plans.push(ServicePlan {
-            after: (0..services.len()).map(ServiceId).collect(),
+            after,
             ready,
             start_timeout: start,
             is_web: ready == Readiness::Listen && main != Is::Fpm,
@@ -675,7 +713,7 @@ fn play_until_the_end_of(script: &str) -> Play {
 
 /// What the script leads to, line by line.
 #[track_caller]
-fn check(script: &str, expected: &str) {
+pub(super) fn check(script: &str, expected: &str) {
     let said = play(script).said;
     let trim = |text: &str| {
         text.lines()
@@ -2641,7 +2679,10 @@ fn the_marker_is_made_only_where_there_is_a_delay() {
     for (delay, expected) in [(five, true), (Delay::ZERO, false)] {
         let mut machine = machine_without_a_world(delay);
         let mut actions = vec![];
-        for event in [Event::Tick, Event::StopRequested(Signal::TERM)] {
+        for event in [
+            Event::Tick,
+            Event::StopRequested(StopRequest::Signal(Signal::TERM)),
+        ] {
             machine.handle(Timestamp::default(), event, &mut actions);
         }
         let is_made = actions.contains(&Order::MakeMarker.into());
