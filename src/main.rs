@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use drainit::config::cli::{self, Stop, Subcommand};
+use drainit::config::cli::{self, Flags, Stop, Subcommand};
 use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
 use drainit::control::client::{self, Outcome};
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         };
         return stand_in(personality, call, wakes, start);
     }
-    let cli = match cli::parse(std::iter::once(called).chain(words)) {
+    let cli = match cli::parse(std::iter::once(called).chain(words).collect()) {
         Ok(cli) => cli,
         Err(Stop::Print(text)) => return print(&text),
         Err(Stop::Wrong(line)) => return fail(Failure::Usage, &line),
@@ -56,7 +56,8 @@ fn main() -> ExitCode {
     match cli.subcommand {
         Some(Subcommand::NginxSnippet { health, marker }) => {
             let snippet = if health { nginx_health } else { nginx_snippet };
-            return match config::marker(marker.or(cli.marker), &host) {
+            let flags = marker.map_or(cli.flags, |it| Flags::of([("marker", it)]));
+            return match config::marker(flags, &host) {
                 Ok(marker) => print(&marker.path().map_or_else(String::new, snippet)),
                 Err(Error { failure, message }) => fail(failure, &message),
             };

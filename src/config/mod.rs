@@ -20,14 +20,16 @@ use crate::signal::{Rewrite, Signal};
 use crate::status::Failure;
 use crate::sys::path::SearchSbin;
 
-use cli::Cli;
+use cli::{Cli, Flags};
 use platform::Platform;
+use reader::{Given, Origin, Reader};
 use service::ServiceConfig;
 use stand_in::StandIn;
-use value::{Error, Given, Marker, usage};
+use value::{Error, Marker, usage};
 
 pub mod cli;
 pub mod platform;
+mod reader;
 pub mod service;
 pub mod stand_in;
 pub mod value;
@@ -37,26 +39,6 @@ mod words;
 /// between a client's connecting to the web server and the request that comes
 /// of it there is seldom more.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// The variables that ask for drainit where it was called by another init's name. Not
-/// that of the services: there is a command, which it gives way to.
-const VARIABLES: [&str; 15] = [
-    "DRAINIT_DELAY",
-    "DRAINIT_GRACE_PERIOD",
-    "DRAINIT_START_TIMEOUT",
-    "DRAINIT_STOP_SIGNAL",
-    "DRAINIT_QUIET",
-    "DRAINIT_STOP_AFTER",
-    "DRAINIT_LOG_FORMAT",
-    "DRAINIT_LOG_LEVEL",
-    "DRAINIT_REWRITE",
-    "DRAINIT_FORWARD_TO",
-    "DRAINIT_PARENT_DEATH_SIGNAL",
-    "DRAINIT_SUCCESS",
-    "DRAINIT_MARKER",
-    "DRAINIT_CONTROL",
-    "DRAINIT_TERMINATION_LOG",
-];
 
 /// What drainit is to do.
 #[derive(Debug)]
@@ -95,98 +77,75 @@ pub struct Config {
 impl Config {
     /// Makes sense of the command line and the environment.
     pub fn resolve(cli: Cli, host: &Host) -> Result<Self, Error> {
-        let platform =
-            Platform::find(|name| (host.variable)(name).is_some_and(|value| !value.is_empty()));
-        let grace_period =
-            host.option("--grace-period", cli.grace_period, "DRAINIT_GRACE_PERIOD")?;
-        let delay = host.option("--delay", cli.delay, "DRAINIT_DELAY")?;
-        let start_timeout = host.option(
-            "--start-timeout",
-            cli.start_timeout,
-            "DRAINIT_START_TIMEOUT",
-        )?;
-        let stop_signal = host.option("--stop-signal", cli.stop_signal, "DRAINIT_STOP_SIGNAL")?;
-        let quiet = host.option("--quiet", cli.quiet, "DRAINIT_QUIET")?;
-        let stop_after = host.option("--stop-after", cli.stop_after, "DRAINIT_STOP_AFTER")?;
-        let log_format = host.option("--log-format", cli.log_format, "DRAINIT_LOG_FORMAT")?;
-        let log_level = host.option("--log-level", cli.log_level, "DRAINIT_LOG_LEVEL")?;
-        let rewrites = host
-            .listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
-            .iter()
-            .map(|given| given.parse(str::parse))
-            .collect::<Result<_, _>>()?;
-        let success = host
-            .listed("--success", cli.success, "DRAINIT_SUCCESS")?
-            .iter()
-            .map(|given| given.parse(value::exit_code))
-            .collect::<Result<_, _>>()?;
+        let platform = Platform::find(|name| host.value(name).is_some());
+        let Cli { flags, command, .. } = cli;
+        let read = Reader { flags, host };
+        let grace_period = read.given("grace-period")?;
+        let delay = read.given("delay")?;
 
         let mut notes = Vec::new();
-        let is_command = !cli.command.is_empty();
+        let is_command = !command.is_empty();
         let services = if !is_command {
-            let services = host.listed("--service", cli.services, "DRAINIT_SERVICES")?;
+            let services = read.all(reader::SERVICE)?;
             if services.is_empty() {
                 notes.extend(service::skipped_entrypoint(host));
                 service::installed(host)?
             } else {
                 service::named(&services, host)?
             }
-        } else if cli.services.is_empty() {
-            vec![service::single(cli.command, host)?]
+        } else if read.flags.all(reader::SERVICE).next().is_none() {
+            vec![service::single(command, host)?]
         } else {
             return Err(usage(format!(
                 "there are a --service and a command, {}: give one or the other \
                  (DRAINIT_SERVICES in ENV, unlike flags, gives way to a command, as in \
                  docker run IMAGE php -v)",
-                Path::new(&cli.command.join(OsStr::new(" "))).display()
+                Path::new(&command.join(OsStr::new(" "))).display()
             )));
         };
 
-        let start_timeout = start_timeout
-            .map(|given| given.parse(value::start_timeout_for))
-            .transpose()?;
+        let start_timeout = read.value("start-timeout", value::start_timeout_for)?;
+        let log_to = read.value("termination-log", value::place)?;
         let mut config = Self {
             plan: Plan {
                 services: in_order(&services, is_command, start_timeout),
                 delay: Delay::ZERO,
                 grace_period: match &grace_period {
-                    Some(given) => given.parse(value::duration)?,
+                    Some(given) => given.parse(value::grace_period_for)?,
                     None => platform.grace_period,
                 },
-                quiet: quiet.map_or(Ok(QUIET), |given| given.parse(value::quiet_for))?,
-                stop_after: stop_after.map_or(Ok(StopAfter::Clients), |given| {
-                    given.parse(value::stop_after_what)
-                })?,
+                quiet: read.value("quiet", value::quiet_for)?.unwrap_or(QUIET),
+                stop_after: read
+                    .value("stop-after", value::stop_after_what)?
+                    .unwrap_or(StopAfter::Clients),
                 leftovers: Leftovers::Drained,
             },
             services: services.into_iter().collect(),
             platform,
-            rewrites,
-            to_group: is_to_group(cli.forward_to, host)?,
-            parent_death_signal: parent_death_signal(cli.parent_death_signal, host)?,
-            success,
-            marker: marker(cli.marker, host)?,
-            control: control(cli.control, host)?,
-            termination_log: termination_log(cli.termination_log, host, platform)?,
-            log_format: log_format
-                .map_or(Ok(LogFormat::Text), |given| given.parse(value::format))?,
-            log_level: log_level
-                .map_or(Ok(LevelFilter::Info), |given| given.parse(value::level))?,
+            rewrites: read.values("rewrite", str::parse)?,
+            to_group: read.value("forward-to", value::is_group)? == Some(true),
+            parent_death_signal: read.value("parent-death-signal", str::parse)?,
+            success: read.values("success", value::exit_code)?,
+            marker: marker_of(&read)?,
+            control: read.value("control", value::no_control)?.is_none(),
+            termination_log: log_to.unwrap_or_else(|| platform.termination_log.map(PathBuf::from)),
+            log_format: read
+                .value("log-format", value::format)?
+                .unwrap_or(LogFormat::Text),
+            log_level: read
+                .value("log-level", value::level)?
+                .unwrap_or(LevelFilter::Info),
             notes,
             stand_in: None,
         };
-        if config.plan.grace_period < Duration::from_millis(100) {
-            let from = grace_period.map_or("", |given| given.from);
-            return Err(usage(format!("{from}: a stop takes 100ms at least")));
-        }
-        if let Some(given) = stop_signal {
+        if let Some(given) = read.given("stop-signal")? {
             config.stop_by(&given)?;
         }
         config.plan.delay = match &delay {
             None => platform.delay_within(config.plan.grace_period),
             Some(given) => {
                 let delay = given.parse(value::delay_for)?;
-                config.check_delay(delay.max, given.from, grace_period.is_none())?;
+                config.check_delay(delay.max, &given.origin, grace_period.is_none())?;
                 delay
             }
         };
@@ -203,7 +162,7 @@ impl Config {
             }
             services => Err(usage(format!(
                 "{}: {signal} is meant for which of {} services? It goes with one alone",
-                given.from,
+                given.origin,
                 services.len()
             ))),
         }
@@ -212,7 +171,7 @@ impl Config {
     fn check_delay(
         &self,
         longest: Duration,
-        from: &str,
+        from: &Origin,
         grace_period_is_default: bool,
     ) -> Result<(), Error> {
         let earliest = self.plan.term_at().iter().copied().min();
@@ -270,43 +229,14 @@ fn in_order(
     services.iter().enumerate().map(plan).collect()
 }
 
+fn marker_of(read: &Reader) -> Result<Marker, Error> {
+    let marker = read.value("marker", value::marker_place)?;
+    Ok(marker.unwrap_or(Marker::Default))
+}
+
 /// Where the drain marker is to be, by the flag or its variable.
-pub fn marker(flag: Option<String>, host: &Host) -> Result<Marker, Error> {
-    match host.option("--marker", flag, "DRAINIT_MARKER")? {
-        Some(given) => given.parse(value::marker_place),
-        None => Ok(Marker::Default),
-    }
-}
-
-fn control(flag: Option<String>, host: &Host) -> Result<bool, Error> {
-    match host.option("--control", flag, "DRAINIT_CONTROL")? {
-        Some(given) => given.parse(value::no_control).map(|()| false),
-        None => Ok(true),
-    }
-}
-
-fn is_to_group(flag: Option<String>, host: &Host) -> Result<bool, Error> {
-    match host.option("--forward-to", flag, "DRAINIT_FORWARD_TO")? {
-        Some(given) => given.parse(value::is_group),
-        None => Ok(false),
-    }
-}
-
-fn parent_death_signal(flag: Option<String>, host: &Host) -> Result<Option<Signal>, Error> {
-    let from = "--parent-death-signal";
-    let given = host.option(from, flag, "DRAINIT_PARENT_DEATH_SIGNAL")?;
-    given.map(|given| given.parse(str::parse)).transpose()
-}
-
-fn termination_log(
-    flag: Option<String>,
-    host: &Host,
-    platform: &Platform,
-) -> Result<Option<PathBuf>, Error> {
-    match host.option("--termination-log", flag, "DRAINIT_TERMINATION_LOG")? {
-        Some(given) => given.parse(value::place),
-        None => Ok(platform.termination_log.map(PathBuf::from)),
-    }
+pub fn marker(flags: Flags, host: &Host) -> Result<Marker, Error> {
+    marker_of(&Reader { flags, host })
 }
 
 /// What has to be looked up on the machine.
@@ -322,51 +252,9 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Whether a variable asks for drainit where it was called by another init's name.
-    pub fn is_drainit_asked_for(&self) -> bool {
-        let is_set = |name: &&str| (self.variable)(name).is_some_and(|value| !value.is_empty());
-        VARIABLES.iter().any(is_set)
-    }
-
-    /// A variable of ours; an empty one is unset.
-    fn given(&self, name: &'static str) -> Result<Option<Given>, Error> {
-        let value = (self.variable)(name).filter(|value| !value.is_empty());
-        value
-            .map(|value| match value.into_string() {
-                Ok(text) => Ok(Given { from: name, text }),
-                Err(_) => Err(usage(format!("{name}: is not UTF-8"))),
-            })
-            .transpose()
-    }
-
-    /// A repeatable flag, or the entries of its variable.
-    fn listed(
-        &self,
-        from: &'static str,
-        flags: Vec<String>,
-        name: &'static str,
-    ) -> Result<Vec<Given>, Error> {
-        let given = |from, text| Given { from, text };
-        if !flags.is_empty() {
-            return Ok(flags.into_iter().map(|text| given(from, text)).collect());
-        }
-        let variable = self.given(name)?.map(|given| given.text);
-        let variable = variable.unwrap_or_default();
-        let entries = words::entries(&variable).into_iter();
-        Ok(entries.map(|it| given(name, it.to_owned())).collect())
-    }
-
-    /// A flag, or its variable.
-    fn option(
-        &self,
-        from: &'static str,
-        flag: Option<String>,
-        name: &'static str,
-    ) -> Result<Option<Given>, Error> {
-        match flag {
-            Some(text) => Ok(Some(Given { from, text })),
-            None => self.given(name),
-        }
+    /// A variable; an empty one is unset.
+    fn value(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
     }
 }
 
@@ -401,9 +289,18 @@ mod tests {
         )
     }
 
-    fn services(services: &[&str]) -> Cli {
+    /// With these options.
+    fn options<const N: usize>(given: [(&'static str, &str); N]) -> Cli {
         Cli {
-            services: services.iter().map(ToString::to_string).collect(),
+            flags: Flags::of(given.map(|(name, text)| (name, text.to_owned()))),
+            ..Cli::default()
+        }
+    }
+
+    fn services(services: &[&str]) -> Cli {
+        let service = |text: &&str| ("service", (*text).to_owned());
+        Cli {
+            flags: Flags::of(services.iter().map(service)),
             ..Cli::default()
         }
     }
@@ -624,11 +521,7 @@ mod tests {
             (config.plan.delay, config.plan.grace_period.as_secs()),
             (Delay::fixed(Duration::from_secs(7)), 30)
         );
-        let cli = Cli {
-            delay: Some("1m30s".into()),
-            grace_period: Some("2m".into()),
-            ..Cli::default()
-        };
+        let cli = options([("delay", "1m30s"), ("grace-period", "2m")]);
         let config = resolve(&["nginx"], &kubernetes, cli).unwrap();
         assert_eq!(
             (config.plan.delay, config.plan.grace_period.as_secs()),
@@ -693,10 +586,10 @@ mod tests {
     #[test]
     fn a_default_delay_is_cut_and_a_given_one_refused_where_no_time_is_left() {
         let with = |delay: &str, grace: &str| {
-            let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let given = [("delay", delay), ("grace-period", grace)];
+            let given = given.into_iter().filter(|(_, text)| !text.is_empty());
             let cli = Cli {
-                delay: given(delay),
-                grace_period: given(grace),
+                flags: Flags::of(given.map(|(name, text)| (name, text.to_owned()))),
                 ..Cli::default()
             };
             resolve(&["nginx", "php-fpm"], &[], cli)
@@ -788,69 +681,30 @@ mod tests {
             (services(&["a=nosuch"]), &["nosuch: command not found"]),
             (command(&["locked"]), &["locked: not executable"]),
             (command(&[""]), &["the command is empty"]),
+            (options([("delay", "5x")]), &["--delay", "'5x'", "500ms"]),
             (
                 Cli {
-                    delay: Some("5x".into()),
-                    ..Cli::default()
-                },
-                &["--delay", "'5x'", "500ms"],
-            ),
-            (
-                Cli {
-                    stop_signal: Some("TREM".into()),
-                    ..command(&["php"])
+                    command: vec!["php".into()],
+                    ..options([("stop-signal", "TREM")])
                 },
                 &["--stop-signal", "TREM"],
             ),
             (
-                Cli {
-                    stop_signal: Some("INT".into()),
-                    ..Cli::default()
-                },
+                options([("stop-signal", "INT")]),
                 &["--stop-signal", "2 services"],
             ),
+            (options([("rewrite", "HUP")]), &["--rewrite", "FROM=TO"]),
+            (options([("marker", "x")]), &["--marker", "absolute"]),
             (
-                Cli {
-                    rewrite: vec!["HUP".into()],
-                    ..Cli::default()
-                },
-                &["--rewrite", "FROM=TO"],
-            ),
-            (
-                Cli {
-                    marker: Some("x".into()),
-                    ..Cli::default()
-                },
-                &["--marker", "absolute"],
-            ),
-            (
-                Cli {
-                    quiet: Some("50ms".into()),
-                    ..Cli::default()
-                },
+                options([("quiet", "50ms")]),
                 &["--quiet", "200ms", "--stop-after none"],
             ),
             (
-                Cli {
-                    stop_after: Some("tcp:80,tcp:x".into()),
-                    ..Cli::default()
-                },
+                options([("stop-after", "tcp:80,tcp:x")]),
                 &["--stop-after", "tcp:PORT"],
             ),
-            (
-                Cli {
-                    log_format: Some("xml".into()),
-                    ..Cli::default()
-                },
-                &["--log-format", "json"],
-            ),
-            (
-                Cli {
-                    log_level: Some("loud".into()),
-                    ..Cli::default()
-                },
-                &["--log-level", "debug"],
-            ),
+            (options([("log-format", "xml")]), &["--log-format", "json"]),
+            (options([("log-level", "loud")]), &["--log-level", "debug"]),
             (
                 Cli {
                     command: vec!["php".into()],
@@ -916,8 +770,9 @@ mod tests {
     #[test]
     fn a_stop_signal_that_is_given_goes_to_the_main_process_whatever_that_is() {
         let main = |given: Option<&str>, words: &[&str]| {
+            let given = given.map(|signal| ("stop-signal", signal.to_owned()));
             let cli = Cli {
-                stop_signal: given.map(str::to_owned),
+                flags: Flags::of(given),
                 ..command(words)
             };
             let config = resolve(&["/start.sh", "nginx"], &[], cli).unwrap();
@@ -955,21 +810,28 @@ mod tests {
         assert!(message(resolve(&["php"], &[], flag)).contains("';'"));
     }
 
-    /// But that of the services, which gives way to a command.
     #[test]
-    fn each_option_has_a_variable_that_asks_for_drainit() {
-        use clap::CommandFactory as _;
-        let command = Cli::command();
-        let mut names: Vec<String> = command
-            .get_arguments()
-            .filter_map(|argument| argument.get_long())
-            .filter(|long| *long != "service")
-            .map(|long| format!("DRAINIT_{}", long.to_uppercase().replace('-', "_")))
-            .collect();
-        names.sort_unstable();
-        let mut variables = VARIABLES;
-        variables.sort_unstable();
-        assert_eq!(names, variables);
+    fn the_variable_of_each_option_is_read_and_asks_for_drainit() {
+        let programs = ["php"];
+        for option in &cli::OPTIONS {
+            let name = reader::variable(option);
+            let variables = [(name.as_str(), "\u{1}")];
+            let host_has = |asked: &str| (asked == name).then(|| OsString::from("x"));
+            let host = Host {
+                variable: &host_has,
+                find: &|_, _| Err(Failure::NotFound),
+                php_fpms: &Vec::new,
+            };
+            let is_services = option.name == reader::SERVICE;
+            assert_eq!(host.is_drainit_asked_for(), !is_services, "{name}");
+            let cli = if is_services {
+                Cli::default()
+            } else {
+                command(&["php"])
+            };
+            assert!(message(resolve(&programs, &variables, cli)).starts_with(&name));
+        }
+        assert_eq!(reader::variable(&cli::OPTIONS[0]), "DRAINIT_SERVICES");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::value::{Error, Given, usage};
+use super::reader::Given;
+use super::value::{Error, usage};
 use super::{Host, words};
 use crate::preset::{Kind, Preset, foreground_variables, has_daemon_directive, php_fpm_rank};
 use crate::signal::Signal;
@@ -127,7 +128,7 @@ pub(super) fn skipped_entrypoint(host: &Host) -> Option<String> {
 pub(super) fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, Error> {
     let mut services: Vec<ServiceConfig> = Vec::new();
     for given in given {
-        let wrong = |what: String| usage(format!("{} {}: {what}", given.from, given.text));
+        let wrong = |what: String| usage(format!("{} {}: {what}", given.origin, given.text));
         let (name, command) = match given.text.split_once('=') {
             Some((name, command)) => (name, Some(command)),
             None => (given.text.as_str(), None),
@@ -240,7 +241,7 @@ fn by_command(
 fn unset(names: &[&str], host: &Host) -> &'static [&'static str] {
     let variables = names.iter().map(|name| foreground_variables(name));
     let variables = variables.max_by_key(|variables| variables.len());
-    let has_value = |name: &&str| (host.variable)(name).is_some_and(|value| !value.is_empty());
+    let has_value = |name: &&str| host.value(name).is_some();
     variables
         .filter(|variables| !variables.iter().any(has_value))
         .unwrap_or_default()

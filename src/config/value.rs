@@ -54,16 +54,30 @@ pub(super) fn usage(message: String) -> Error {
     }
 }
 
-/// A value, and where it came from.
-pub(super) struct Given {
-    pub(super) from: &'static str,
-    pub(super) text: String,
+/// The name that somebody meant who wrote this one: that from which the fewest letters
+/// differ, unless it is another word altogether.
+pub(super) fn alike<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (letters, name) = names
+        .map(|name| (differing(given, name), name))
+        .min_by_key(|(letters, _)| *letters)?;
+    (letters <= given.len().max(name.len() + 1) / 3).then_some(name)
 }
 
-impl Given {
-    pub(super) fn parse<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
-        parse(&self.text).map_err(|what| usage(format!("{}: {what}", self.from)))
+/// How many letters are missing, too many, or wrong.
+fn differing(one: &str, other: &str) -> usize {
+    // Of what there was of `one`, to each beginning of `other`.
+    let mut last: Vec<usize> = (0..=other.chars().count()).collect();
+    for letter in one.chars() {
+        let mut left = last.first().map_or(0, |all| all + 1);
+        let mut this = vec![left];
+        for (its, pair) in other.chars().zip(last.windows(2)) {
+            let [diagonal, above] = pair else { break };
+            left = (diagonal + usize::from(its != letter)).min(left.min(*above) + 1);
+            this.push(left);
+        }
+        last = this;
     }
+    last.last().copied().unwrap_or_default()
 }
 
 /// As people write them: `5s`, `500ms`, `1m30s`, or bare seconds.
@@ -114,6 +128,14 @@ pub fn delay_text(delay: Delay) -> String {
     } else {
         format!("{min} to {}", humantime::format_duration(delay.max))
     }
+}
+
+pub(super) fn grace_period_for(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    if period < Duration::from_millis(100) {
+        return Err("a stop takes 100ms at least".to_owned());
+    }
+    Ok(period)
 }
 
 pub(super) fn quiet_for(text: &str) -> Result<Duration, String> {
@@ -192,4 +214,42 @@ pub(super) fn format(text: &str) -> Result<LogFormat, String> {
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
     text.parse()
         .map_err(|_| format!("'{text}' is none of off, error, warn, info, debug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_taken_for_one_that_is_alike() {
+        let names = ["delay", "stop-timeout", "start-timeout", "restart", "user"];
+        for (given, meant) in [
+            ("dealy", Some("delay")),
+            ("dely", Some("delay")),
+            ("stop_timeout", Some("stop-timeout")),
+            ("stoptimeout", Some("stop-timeout")),
+            ("users", Some("user")),
+            ("esru", None),
+            ("restarts", Some("restart")),
+            ("autostart", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(alike(given, names.into_iter()), meant, "{given}");
+        }
+    }
+
+    #[test]
+    fn letters_that_differ_are_counted() {
+        for (one, other, count) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("abc", "acb", 2),
+            ("kitten", "sitting", 3),
+            ("\u{e9}t\u{e9}", "ete", 2),
+        ] {
+            assert_eq!(differing(one, other), count, "{one} {other}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::cli::Cli;
+use crate::config::cli::{Cli, Flags};
 use crate::config::stand_in::{Bare, StandIn};
 use crate::config::value::Error;
 use crate::config::{Config, Host};
@@ -205,13 +205,17 @@ impl Task {
             let to = rewrite.to.map_or_else(|| "none".to_owned(), number);
             format!("{}={to}", number(rewrite.from))
         };
+        let rewrites = self.rewrites.iter().map(rewrite);
+        let success = self.success.iter().map(ToString::to_string);
+        let signal = self.parent_death_signal.map(number);
+        let group = self.to_group.then(|| "group".to_owned());
+        let given = rewrites.map(|it| ("rewrite", it));
+        let given = given.chain(success.map(|it| ("success", it)));
+        let given = given.chain(signal.map(|it| ("parent-death-signal", it)));
         Cli {
+            flags: Flags::of(given.chain(group.map(|it| ("forward-to", it)))),
             command,
-            rewrite: self.rewrites.iter().map(rewrite).collect(),
-            forward_to: self.to_group.then(|| "group".to_owned()),
-            parent_death_signal: self.parent_death_signal.map(number),
-            success: self.success.iter().map(ToString::to_string).collect(),
-            ..Cli::default()
+            subcommand: None,
         }
     }
 

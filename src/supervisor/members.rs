@@ -371,7 +371,7 @@ mod tests {
 
     use super::*;
     use crate::config::Host;
-    use crate::config::cli::Cli;
+    use crate::config::cli::{Cli, Flags};
 
     fn pid(number: i32) -> Pid {
         Pid::new(number).unwrap()
@@ -441,7 +441,7 @@ mod tests {
     fn read(own_pid: Pid, mains: [Option<Pid>; 3], here_before: &[Process]) -> Table {
         let services = ["app=node", "worker=php", "nginx"];
         let cli = Cli {
-            services: services.map(str::to_owned).to_vec(),
+            flags: Flags::of(services.map(|service| ("service", service.to_owned()))),
             ..Cli::default()
         };
         let host = Host {
