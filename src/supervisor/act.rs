@@ -2,6 +2,7 @@
 //! and said.
 
 use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::mem;
@@ -13,7 +14,7 @@ use log::{debug, info, warn};
 
 use super::members::{Member, Table};
 use super::{Exec, Supervisor, panic};
-use crate::config::service::ServiceConfig;
+use crate::config::service::{ServiceConfig, Setting};
 use crate::core::event::{Event, Force, Layer, Order, Scope, Timestamp};
 use crate::core::plan::ServiceId;
 use crate::preset::{Kind, Preset};
@@ -24,8 +25,9 @@ use crate::signal::Signal;
 use crate::status::{Failure, Status};
 use crate::sys::pidfd::PidFd;
 use crate::sys::proc::{self, Glance, Handling, Process};
-use crate::sys::process::{self, Pid, Program, SpawnError, Spawned, Target, Terminal};
+use crate::sys::process::{self, Pid, Program, SpawnError, Spawned, Step, Target, Terminal};
 use crate::sys::sockets;
+use crate::sys::user::Identity;
 
 /// How many pidfds are held at a time: descriptors are limited. More processes
 /// are looked at in /proc instead.
@@ -193,11 +195,17 @@ impl Supervisor {
         };
         let is_alone = config.services.len() == 1;
         // Nothing of ours is to be seen where we stand in for another.
-        let mut variables = match config.stand_in {
-            Some(_) => Vec::new(),
-            None => vec![("DRAINIT_DELAY", "0")],
-        };
-        variables.extend(service.variables.iter().map(|name| (*name, "")));
+        let of_ours = config.stand_in.is_none();
+        let of_ours = of_ours.then_some((OsStr::new("DRAINIT_DELAY"), OsStr::new("0")));
+        let empty = service.variables.iter();
+        let empty = empty.map(|name| (OsStr::new(*name), OsStr::new("")));
+        let of_user = service.setting.identity.as_ref().map(variables_of);
+        let of_user = of_user.iter().flatten();
+        let of_user = of_user.map(|(name, value)| (OsStr::new(*name), value.as_os_str()));
+        let given = service.setting.environment.iter();
+        let given = given.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let variables = of_ours.into_iter().chain(empty).chain(of_user).chain(given);
+        let variables: Vec<(&OsStr, &OsStr)> = variables.collect();
         // What is known of the processes that it had before, if it is started again.
         self.told.retain(|(of, _)| *of != Scope::Service(id));
         main.seen = main.seen.of_a_new_start();
@@ -220,6 +228,9 @@ impl Supervisor {
             } else {
                 Terminal::OwnSession
             },
+            identity: service.setting.identity.as_ref(),
+            directory: service.setting.directory.as_deref(),
+            nofile: service.setting.nofile,
         };
         self.table = None;
         match process::spawn(&program, &self.wakes.inherited) {
@@ -235,7 +246,7 @@ impl Supervisor {
                 };
                 self.say(&Happening::Started(&service.name, pid));
             }
-            Err(SpawnError::Refused(error) | SpawnError::Failed(_, error)) => {
+            Err(SpawnError::Refused(error) | SpawnError::Failed(_, _, error)) => {
                 warn!(target: &service.name, "can't be started now: {error}");
                 events.push_back(Event::SpawnRefused(id));
             }
@@ -274,9 +285,8 @@ impl Supervisor {
                         warn!(target: who, "can't be started now: {error}");
                         Event::SpawnRefused(id)
                     }
-                    SpawnError::Failed(failure, error) => {
-                        let file = service.program.display();
-                        warn!(target: who, "{file} can't be executed: {error}");
+                    SpawnError::Failed(step, failure, error) => {
+                        warn!(target: who, "{}: {error}", what_failed(service, step));
                         let voice = config.stand_in.as_ref().map(|stand_in| stand_in.voice);
                         let failure = match voice {
                             Some(voice) => Failure::Theirs((voice.code)(&error)),
@@ -786,6 +796,42 @@ fn send_as_users(mut targets: Targets) -> Outcome {
         }
     }
     outcome
+}
+
+/// What login(1) sets for a user. A number without an entry is its own name.
+fn variables_of(identity: &Identity) -> [(&'static str, OsString); 3] {
+    let home = identity.home.clone();
+    let home = home.map_or_else(|| "/".into(), OsString::from);
+    let name = OsString::from(name_of(identity));
+    [("HOME", home), ("USER", name.clone()), ("LOGNAME", name)]
+}
+
+fn name_of(identity: &Identity) -> String {
+    let name = identity.name.clone();
+    name.unwrap_or_else(|| identity.uid.to_string())
+}
+
+/// What can't be done that the service is to have.
+fn what_failed(service: &ServiceConfig, step: Step) -> String {
+    let Setting {
+        identity,
+        directory,
+        nofile,
+        ..
+    } = &service.setting;
+    match (step, identity, directory, nofile) {
+        (Step::User, Some(identity), ..) => {
+            let name = name_of(identity);
+            format!("can't run as user {name}, which takes root with CAP_SETUID and CAP_SETGID")
+        }
+        (Step::Directory, _, Some(directory), _) => {
+            format!("can't start in the directory {}", directory.display())
+        }
+        (Step::Limit, .., Some(nofile)) => {
+            format!("can't have {nofile} descriptors (nofile), which takes CAP_SYS_RESOURCE")
+        }
+        _ => format!("{} can't be executed", service.program.display()),
+    }
 }
 
 fn is_script(file: &Path) -> bool {

@@ -17,6 +17,7 @@ use nix::unistd::{self, ForkResult, Uid};
 use crate::signal::Signal;
 use crate::status::{Failure, Status};
 use crate::sys::pidfd::PidFd;
+use crate::sys::user::Identity;
 use crate::sys::wakes::Inherited;
 
 /// How long a child of ours may take that sends signals and does nothing else:
@@ -204,10 +205,17 @@ pub struct Program<'a> {
     pub file: &'a Path,
     /// The command's words; the first is what the program sees as its own name.
     pub command: &'a [OsString],
-    /// Variables set on top of our own environment.
-    pub variables: &'a [(&'static str, &'static str)],
+    /// Variables set on top of our own environment; the last one of a name holds.
+    pub variables: &'a [(&'a OsStr, &'a OsStr)],
     /// How it stands to the terminal.
     pub terminal: Terminal,
+    /// The user that it runs as; ours if `None`.
+    pub identity: Option<&'a Identity>,
+    /// The directory that it starts in, which a relative `file` is relative to; ours
+    /// if `None`.
+    pub directory: Option<&'a Path>,
+    /// How many descriptors it may have open, and allow itself; as we may if `None`.
+    pub nofile: Option<u64>,
 }
 
 /// How a program that we start stands to our terminal. Whichever it is but the last,
@@ -239,25 +247,45 @@ impl Terminal {
 pub enum SpawnError {
     /// No process, descriptor or memory is to be had; that may pass.
     Refused(io::Error),
-    /// It can't be executed.
-    Failed(Failure, io::Error),
+    /// This can't be done.
+    Failed(Step, Failure, io::Error),
+}
+
+/// What a child of ours does before it is the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It limits its descriptors.
+    Limit,
+    /// It becomes the program's user.
+    User,
+    /// It goes to the program's directory.
+    Directory,
+    /// It becomes the program.
+    Execute,
+}
+
+impl Step {
+    /// All of them, at the number that the child tells.
+    const ALL: [Self; 4] = [Self::Limit, Self::User, Self::Directory, Self::Execute];
 }
 
 impl SpawnError {
-    /// Of an exec that failed so.
-    fn of_exec(errno: i32) -> Self {
+    /// Of a child that failed so.
+    fn of_child(step: Step, errno: i32) -> Self {
         let error = io::Error::from_raw_os_error(errno);
         match errno {
             libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE => Self::Refused(error),
-            libc::ENOENT | libc::ENOTDIR => Self::Failed(Failure::NotFound, error),
-            _ => Self::Failed(Failure::NotExecutable, error),
+            libc::ENOENT | libc::ENOTDIR if step == Step::Execute => {
+                Self::Failed(step, Failure::NotFound, error)
+            }
+            _ => Self::Failed(step, Failure::NotExecutable, error),
         }
     }
 }
 
 impl From<NulError> for SpawnError {
     fn from(error: NulError) -> Self {
-        Self::Failed(Failure::NotExecutable, error.into())
+        Self::Failed(Step::Execute, Failure::NotExecutable, error.into())
     }
 }
 
@@ -275,8 +303,22 @@ pub struct Spawned {
 #[derive(Debug)]
 pub struct ExecPipe {
     pipe: OwnedFd,
-    /// Why it failed, once that was read.
-    failed: Cell<Option<i32>>,
+    /// At what it failed and why, once that was read.
+    failed: Cell<Option<(Step, i32)>>,
+}
+
+/// How a child tells that it failed: the number of the step, and the errno.
+type Told = [u8; 1 + size_of::<i32>()];
+
+fn tell(step: Step, errno: Errno) -> Told {
+    let [a, b, c, d] = (errno as i32).to_ne_bytes();
+    [step as u8, a, b, c, d]
+}
+
+fn told([step, errno @ ..]: Told) -> (Step, i32) {
+    let step = Step::ALL.get(usize::from(step));
+    let errno = i32::from_ne_bytes(errno);
+    (step.copied().unwrap_or(Step::Execute), errno)
 }
 
 impl ExecPipe {
@@ -285,18 +327,17 @@ impl ExecPipe {
     ///
     /// Once the child has ended the answer is there, also when it was reaped.
     pub fn outcome(&self) -> Option<Result<(), SpawnError>> {
-        let mut errno = [0; size_of::<i32>()];
+        let mut read = Told::default();
         if self.failed.get().is_none() {
-            match unistd::read(&self.pipe, &mut errno) {
+            match unistd::read(&self.pipe, &mut read) {
                 // The exec closed the other end, or the child's end did.
                 Ok(0) => return Some(Ok(())),
-                Ok(_) => self.failed.set(Some(i32::from_ne_bytes(errno))),
+                Ok(_) => self.failed.set(Some(told(read))),
                 Err(_) => return None,
             }
         }
-        self.failed
-            .get()
-            .map(|errno| Err(SpawnError::of_exec(errno)))
+        let (step, errno) = self.failed.get()?;
+        Some(Err(SpawnError::of_child(step, errno)))
     }
 }
 
@@ -329,6 +370,7 @@ impl Strings {
 /// All that an exec needs, made before the fork.
 struct Image {
     file: CString,
+    directory: Option<CString>,
     arguments: Strings,
     /// For the shell that runs a script without a shebang.
     shell_arguments: Strings,
@@ -358,16 +400,20 @@ impl Image {
         let bytes = |text: &OsStr| text.as_bytes().to_owned();
         let words = || program.command.iter().map(|word| bytes(word));
         let script = [bytes("/bin/sh".as_ref()), bytes(program.file.as_os_str())];
-        let is_replaced = |name: &OsStr| program.variables.iter().any(|(new, _)| *new == name);
-        let inherited = std::env::vars_os().filter(|(name, _)| !is_replaced(name));
-        let variables = program.variables.iter();
-        let variables = variables.map(|(name, value)| ((*name).into(), (*value).into()));
-        let variables: Vec<(OsString, OsString)> = inherited.chain(variables).collect();
+        let mut variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        for (name, value) in program.variables {
+            variables.retain(|(old, _)| old != name);
+            variables.push(((*name).into(), (*value).into()));
+        }
         let names_us = std::process::id().to_string();
         let mut names = variables.iter();
         Ok(Self {
             listen_pid: names.position(|(name, value)| name == "LISTEN_PID" && *value == *names_us),
             file: CString::new(bytes(program.file.as_os_str()))?,
+            directory: program
+                .directory
+                .map(|directory| CString::new(bytes(directory.as_os_str())))
+                .transpose()?,
             arguments: Strings::new(words())?,
             shell_arguments: Strings::new(script.into_iter().chain(words().skip(1)))?,
             environment: Strings::new(variables.into_iter().map(|(mut variable, value)| {
@@ -419,12 +465,12 @@ pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Spawned, SpawnE
     // without returning.
     let child = match unsafe { unistd::fork() }.map_err(refused)? {
         ForkResult::Child => {
-            let errno = match set_up(program.terminal, inherited) {
-                Ok(()) => image.execute(),
-                Err(errno) => errno,
+            let (step, errno) = match set_up(program, &image, inherited) {
+                Ok(()) => (Step::Execute, image.execute()),
+                Err(failed) => failed,
             };
             // If nobody reads it any more, the status has to do.
-            let _ = unistd::write(&told, &(errno as i32).to_ne_bytes());
+            let _ = unistd::write(&told, &tell(step, errno));
             // SAFETY: see above.
             unsafe { libc::_exit(127) }
         }
@@ -447,7 +493,43 @@ pub fn spawn(program: &Program, inherited: &Inherited) -> Result<Spawned, SpawnE
 }
 
 /// What the child does before its exec. See the SAFETY argument of [`spawn`].
-fn set_up(terminal: Terminal, inherited: &Inherited) -> nix::Result<()> {
+fn set_up(program: &Program, image: &Image, inherited: &Inherited) -> Result<(), (Step, Errno)> {
+    let at = |step| move |errno| (step, errno);
+    // As long as it may: only root may raise a limit.
+    if let Some(nofile) = program.nofile {
+        limit_descriptors(nofile).map_err(at(Step::Limit))?;
+    }
+    join_terminal(program.terminal).map_err(at(Step::Execute))?;
+    if let Some(identity) = program.identity {
+        become_user(identity).map_err(at(Step::User))?;
+    }
+    // As that user: the directory may be closed to root, on NFS, or to the user.
+    if let Some(directory) = &image.directory {
+        unistd::chdir(directory.as_c_str()).map_err(at(Step::Directory))?;
+    }
+    inherited.restore().map_err(at(Step::Execute))
+}
+
+fn limit_descriptors(most: u64) -> nix::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: only reads `limit`.
+    Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
+}
+
+/// The user last: who isn't root may not change the others.
+fn become_user(identity: &Identity) -> nix::Result<()> {
+    let Identity {
+        uid, gid, groups, ..
+    } = identity;
+    unistd::setgroups(groups)?;
+    unistd::setresgid(*gid, *gid, *gid)?;
+    unistd::setresuid(*uid, *uid, *uid)
+}
+
+fn join_terminal(terminal: Terminal) -> nix::Result<()> {
     let ourselves = unistd::Pid::from_raw(0);
     match terminal {
         Terminal::OwnSession => {
@@ -470,7 +552,7 @@ fn set_up(terminal: Terminal, inherited: &Inherited) -> nix::Result<()> {
             let _ = unistd::tcsetpgrp(stdin, unistd::getpid());
         }
     }
-    inherited.restore()
+    Ok(())
 }
 
 /// Whom [`signal_as`] signals.
@@ -586,12 +668,27 @@ mod tests {
     fn start(file: &str, command: &[&str], terminal: Terminal, inherited: &Inherited) -> Spawned {
         let command: Vec<OsString> = command.iter().map(OsString::from).collect();
         let program = Program {
-            file: Path::new(file),
-            command: &command,
-            variables: &[("DRAINIT_TEST", "a b"), ("PATH", "/bin")],
+            variables: &[
+                ("DRAINIT_TEST".as_ref(), "replaced".as_ref()),
+                ("PATH".as_ref(), "/bin".as_ref()),
+                ("DRAINIT_TEST".as_ref(), "a b".as_ref()),
+            ],
             terminal,
+            ..program(file, &command)
         };
         spawn(&program, inherited).unwrap()
+    }
+
+    fn program<'a>(file: &'a str, command: &'a [OsString]) -> Program<'a> {
+        Program {
+            file: Path::new(file),
+            command,
+            variables: &[],
+            terminal: Terminal::OwnGroup,
+            identity: None,
+            directory: None,
+            nofile: None,
+        }
     }
 
     #[track_caller]
@@ -653,7 +750,9 @@ mod tests {
             let spawned = start(file, &["x"], Terminal::OwnGroup, &plain());
             for exec in [&spawned.exec, &spawned.exec] {
                 match outcome(exec) {
-                    Err(SpawnError::Failed(failure, _)) => assert_eq!(failure, expected, "{file}"),
+                    Err(SpawnError::Failed(Step::Execute, failure, _)) => {
+                        assert_eq!(failure, expected, "{file}");
+                    }
                     other => panic!("{file}: {other:?}"),
                 }
             }
@@ -661,21 +760,116 @@ mod tests {
             assert!(outcome(&spawned.exec).is_err());
         }
         for errno in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE] {
-            assert!(matches!(SpawnError::of_exec(errno), SpawnError::Refused(_)));
+            let refused = SpawnError::of_child(Step::User, errno);
+            assert!(matches!(refused, SpawnError::Refused(_)));
         }
+    }
+
+    /// What `sh` says that is started so, of its directory, its limit, and who it is.
+    #[track_caller]
+    fn said(program: &Program) -> Vec<String> {
+        let spawned = spawn(program, &plain()).unwrap();
+        outcome(&spawned.exec).unwrap();
+        assert_eq!(reap(spawned.pid), Status::Exited(0));
+        let output = program.command.last().unwrap();
+        let text = fs::read_to_string(output).unwrap();
+        fs::remove_file(output).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Needs root.
+    #[test]
+    fn a_program_has_the_user_the_directory_and_the_limit_that_it_is_to_have() {
+        let identity = Identity {
+            uid: Uid::from_raw(12345),
+            gid: 23456.into(),
+            groups: vec![23456.into(), 5.into(), 6.into()],
+            name: None,
+            home: None,
+        };
+        let output = path("setting");
+        let script = "{ pwd; ulimit -Sn; ulimit -Hn; grep -E '^(Uid|Gid|Groups):' \
+                      /proc/self/status | tr '\t' ' '; } >\"$1\"";
+        let mut command: Vec<OsString> = ["sh", "-c", script, "x"].map(OsString::from).into();
+        command.push(output.into());
+        let program = Program {
+            identity: Some(&identity),
+            directory: Some(Path::new("/usr/share")),
+            nofile: Some(4321),
+            // In the directory's neighbour.
+            ..program("../bin/sh", &command)
+        };
+        assert_eq!(
+            said(&program),
+            [
+                "/usr/share",
+                "4321",
+                "4321",
+                "Uid: 12345 12345 12345 12345",
+                "Gid: 23456 23456 23456 23456",
+                "Groups: 5 6 23456 ",
+            ]
+        );
+    }
+
+    #[track_caller]
+    fn failed_step(program: &Program) -> (Step, Failure, Option<i32>) {
+        let spawned = spawn(program, &plain()).unwrap();
+        let failed = outcome(&spawned.exec);
+        assert_eq!(reap(spawned.pid), Status::Exited(127));
+        match failed {
+            Err(SpawnError::Failed(step, failure, error)) => (step, failure, error.raw_os_error()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Needs root.
+    #[test]
+    fn what_can_not_be_had_is_told_with_its_step() {
+        let root = Identity {
+            uid: Uid::from_raw(0),
+            gid: 0.into(),
+            groups: Vec::new(),
+            name: None,
+            home: None,
+        };
+        let command = ["true".into()];
+        let program = || program("/bin/true", &command);
+        let no_directory = Program {
+            directory: Some(Path::new("/no/such")),
+            ..program()
+        };
+        let expected = (Step::Directory, Failure::NotExecutable, Some(libc::ENOENT));
+        assert_eq!(failed_step(&no_directory), expected);
+        let too_many = Program {
+            nofile: Some(u64::MAX - 1),
+            ..program()
+        };
+        let expected = (Step::Limit, Failure::NotExecutable, Some(libc::EPERM));
+        assert_eq!(failed_step(&too_many), expected);
+        let other_user = Program {
+            identity: Some(&root),
+            ..program()
+        };
+        let failed = std::thread::scope(|scope| {
+            let by_nobody = || {
+                // SAFETY: takes numbers; made by hand it changes this thread alone.
+                let result = unsafe { libc::syscall(libc::SYS_setresuid, 12345, 12345, 12345) };
+                assert_eq!(result, 0);
+                failed_step(&other_user)
+            };
+            scope.spawn(by_nobody).join().unwrap()
+        });
+        let expected = (Step::User, Failure::NotExecutable, Some(libc::EPERM));
+        assert_eq!(failed, expected);
     }
 
     #[test]
     fn words_that_no_exec_can_take_are_an_error_at_once() {
-        let program = Program {
-            file: Path::new("/bin/true"),
-            command: &["true".into(), "a\0b".into()],
-            variables: &[],
-            terminal: Terminal::OwnGroup,
-        };
+        let words = ["true".into(), "a\0b".into()];
         assert!(matches!(
-            spawn(&program, &plain()),
-            Err(SpawnError::Failed(Failure::NotExecutable, _))
+            spawn(&program("/bin/true", &words), &plain()),
+            Err(SpawnError::Failed(Step::Execute, Failure::NotExecutable, _))
         ));
     }
 
