@@ -7,8 +7,10 @@ use std::time::Instant;
 use drainit::config::cli::{self, Flags, Stop, Subcommand};
 use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
-use drainit::control::client::{self, Outcome};
-use drainit::control::protocol::Answer;
+use drainit::control::client;
+use drainit::control::protocol::{Answer, Request, health_word};
+use drainit::control::status::state_word;
+use drainit::core::event::Command;
 use drainit::personality::{self, Call, Personality, Said, Stream};
 use drainit::preset::{nginx_health, nginx_snippet};
 use drainit::report::logger;
@@ -62,10 +64,10 @@ fn main() -> ExitCode {
                 Err(Error { failure, message }) => fail(failure, &message),
             };
         }
-        Some(Subcommand::Ready { wait }) => {
+        Some(question) => {
             // Nobody but PID 1 has to be without their default actions.
             let _ = wakes.inherited.restore();
-            return ready(wait.as_deref());
+            return ask(question);
         }
         None => {}
     }
@@ -105,27 +107,83 @@ fn stand_in(personality: Personality, call: Call, wakes: Wakes, start: Instant) 
     }
 }
 
+/// Asks the drainit of this container, and prints the answer.
+fn ask(question: Subcommand) -> ExitCode {
+    let answered = match question {
+        Subcommand::Ready { wait } => return ready(wait.as_deref()),
+        Subcommand::Status { json } => status(json),
+        Subcommand::Command(command, names) => have_done(command, &names),
+        Subcommand::Drain => begin(&Request::Drain).map(drop),
+        Subcommand::NginxSnippet { .. } => Ok(()),
+    };
+    match answered {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "drainit: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Says whether all serve.
 fn ready(wait: Option<&str>) -> ExitCode {
     let outcome = match wait.map(value::duration) {
-        None => client::is_ready(),
+        None => client::ask(&Request::Ready),
         Some(Ok(at_most)) => client::wait_until_ready(at_most),
         Some(Err(what)) => return fail(Failure::Usage, &format!("--wait: {what}")),
     };
     let (word, why) = match &outcome {
-        Outcome::Answered(Answer::NotHeard) => (
-            Answer::NotHeard.word(),
-            "drainit answers its own user and root",
-        ),
-        Outcome::Answered(answer) => (answer.word(), ""),
-        Outcome::Unanswered(why) => ("unanswered", why.as_str()),
+        Ok(Answer::Health(health)) => (health_word(*health), String::new()),
+        Ok(other) => ("refused", client::why_not(other)),
+        Err(why) => ("unanswered", why.clone()),
     };
     if !why.is_empty() {
         let _ = writeln!(std::io::stderr(), "drainit: {why}");
     }
     match print(&format!("{word}\n")) {
-        printed if outcome.is_ready() => printed,
+        printed if client::is_ready(&outcome) => printed,
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Says how each service is.
+fn status(json: bool) -> Result<(), String> {
+    match client::ask(&Request::Status)? {
+        Answer::Status(status) => {
+            let text = if json { status.json() } else { status.table() };
+            print(&text);
+            Ok(())
+        }
+        other => Err(client::why_not(&other)),
+    }
+}
+
+/// Has services do something, and waits until they have.
+fn have_done(command: Command, names: &[String]) -> Result<(), String> {
+    let mut begun = Vec::new();
+    for name in names {
+        begun.extend(begin(&Request::Command(command, name.clone()))?);
+    }
+    if let Command::Reload | Command::Reopen = command {
+        return Ok(());
+    }
+    for name in begun {
+        let state = client::wait_for(command, &name)?;
+        print(&format!("{name} {}\n", state_word(state)));
+    }
+    Ok(())
+}
+
+/// Begins it, and prints what is said of it; returns the names of the services.
+fn begin(request: &Request) -> Result<Vec<String>, String> {
+    match client::ask(request)? {
+        Answer::Begun { names, said } => {
+            if !said.is_empty() {
+                print(&format!("{said}\n"));
+            }
+            Ok(names)
+        }
+        other => Err(client::why_not(&other)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::value::alike;
+use crate::core::event::Command;
 
 /// An option that stands before the command.
 #[derive(Debug)]
@@ -132,6 +133,15 @@ pub enum Subcommand {
         /// Wait for it, at most for so long.
         wait: Option<String>,
     },
+    /// Print how each service is.
+    Status {
+        /// As JSON.
+        json: bool,
+    },
+    /// Have services of these names do something.
+    Command(Command, Vec<String>),
+    /// Ask for the whole stop.
+    Drain,
     /// Print lines for nginx's configuration.
     NginxSnippet {
         /// The location for load balancers, instead of what closes connections.
@@ -145,11 +155,13 @@ pub enum Subcommand {
 struct Known {
     name: &'static str,
     options: &'static [Opt],
+    /// What stands for its further words in the usage; empty if it takes none.
+    operands: &'static str,
     help: &'static str,
-    make: fn(Flags) -> Subcommand,
+    make: fn(Flags, Vec<String>) -> Subcommand,
 }
 
-static SUBCOMMANDS: [Known; 2] = [
+static SUBCOMMANDS: [Known; 9] = [
     Known {
         name: "ready",
         options: &[option(
@@ -157,12 +169,65 @@ static SUBCOMMANDS: [Known; 2] = [
             "DURATION",
             "Wait until they do, at most for so long; such a question is no health check",
         )],
+        operands: "",
         help: "Ask the drainit of this container whether all its services serve, for a health \
                check: exit code 0 if they do; 1, and one word, while they start, from the stop \
                signal on, and when nobody answers",
-        make: |mut flags| Subcommand::Ready {
+        make: |mut flags, _| Subcommand::Ready {
             wait: flags.take("wait"),
         },
+    },
+    Known {
+        name: "status",
+        options: &[option("json", "", "For programs")],
+        operands: "",
+        help: "Print how each service is",
+        make: |mut flags, _| Subcommand::Status {
+            json: flags.take("json").is_some(),
+        },
+    },
+    Known {
+        name: "start",
+        options: &[],
+        operands: "NAME…",
+        help: "Start these services, and wait until they serve",
+        make: |_, names| Subcommand::Command(Command::Start, names),
+    },
+    Known {
+        name: "stop",
+        options: &[],
+        operands: "NAME…",
+        help: "Drain these services, and those that are after them and can't do without them; they \
+               stay away until they are started",
+        make: |_, names| Subcommand::Command(Command::Stop, names),
+    },
+    Known {
+        name: "restart",
+        options: &[],
+        operands: "NAME…",
+        help: "Drain these services, and those that can't do without them, and start them all anew",
+        make: |_, names| Subcommand::Command(Command::Restart, names),
+    },
+    Known {
+        name: "reload",
+        options: &[],
+        operands: "NAME…",
+        help: "Have these services read their configuration anew, each in its own way",
+        make: |_, names| Subcommand::Command(Command::Reload, names),
+    },
+    Known {
+        name: "reopen",
+        options: &[],
+        operands: "NAME…",
+        help: "Have these services open their log files anew",
+        make: |_, names| Subcommand::Command(Command::Reopen, names),
+    },
+    Known {
+        name: "drain",
+        options: &[],
+        operands: "",
+        help: "Stop the container as its runtime would: delay, drain, exit",
+        make: |_, _| Subcommand::Drain,
     },
     Known {
         name: "nginx-snippet",
@@ -179,9 +244,10 @@ static SUBCOMMANDS: [Known; 2] = [
                 "The marker that they look for [default: /dev/shm/drainit.draining]",
             ),
         ],
+        operands: "",
         help: "Print the lines for nginx's configuration that close idle connections while we \
                drain",
-        make: |mut flags| Subcommand::NginxSnippet {
+        make: |mut flags, _| Subcommand::NginxSnippet {
             health: flags.take("health").is_some(),
             marker: flags.take("marker"),
         },
@@ -261,18 +327,24 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Cli, Stop> {
     };
     words.next();
     let its = self::flags(&mut words, known.options, || known.help())?;
-    match words.next() {
-        None => Ok(Cli {
+    let operands: Vec<String> = words.map(text).collect::<Result<_, _>>()?;
+    match (known.operands, operands.first()) {
+        ("", Some(word)) => Err(wrong(&format!(
+            "{}: '{word}' is one word too many",
+            known.name
+        ))),
+        ("", None) | (_, Some(_)) => Ok(Cli {
             flags,
             command: Vec::new(),
-            subcommand: Some((known.make)(its)),
+            subcommand: Some((known.make)(its, operands)),
         }),
-        Some(word) => Err(wrong(&format!(
-            "{}: '{}' is one word too many",
-            known.name,
-            word.to_string_lossy()
-        ))),
+        (form, None) => Err(wrong(&format!("{}: {form} is missing", known.name))),
     }
+}
+
+fn text(word: OsString) -> Result<String, Stop> {
+    let text = word.into_string();
+    text.map_err(|word| wrong(&format!("'{}' is not UTF-8", word.to_string_lossy())))
 }
 
 /// Takes the options off the front, up to the first word that is none.
@@ -284,10 +356,6 @@ fn flags(
     let is_option = |word: &OsString| {
         let word = word.as_bytes();
         word.starts_with(b"-") && word != b"-" && word != b"--"
-    };
-    let text = |word: OsString| {
-        let text = word.into_string();
-        text.map_err(|word| wrong(&format!("'{}' is not UTF-8", word.to_string_lossy())))
     };
     let mut flags = Flags::default();
     while let Some(word) = words.next_if(is_option) {
@@ -351,6 +419,9 @@ impl Known {
         let mut usage = format!("drainit {}", self.name);
         for option in self.options {
             let _ = write!(usage, " [{}]", option.usage());
+        }
+        if !self.operands.is_empty() {
+            let _ = write!(usage, " {}", self.operands);
         }
         usage
     }
@@ -456,6 +527,9 @@ mod tests {
         };
         assert_eq!(of(&["ready"]), wait(None));
         assert_eq!(of(&["ready", "--wait", "5s"]), wait(Some("5s")));
+        let names = vec!["nginx".to_owned(), "queue".to_owned()];
+        let stop = Subcommand::Command(Command::Stop, names);
+        assert_eq!(of(&["stop", "nginx", "queue"]), stop);
         let snippet = Subcommand::NginxSnippet {
             health: true,
             marker: Some("/x".to_owned()),

@@ -8,6 +8,7 @@ use crate::sys::datagram;
 pub mod client;
 pub mod protocol;
 pub mod server;
+pub mod status;
 
 /// The name of the socket, which is that of our container.
 fn socket_name() -> io::Result<String> {

@@ -48,17 +48,17 @@ impl Server {
                 } else {
                     Answer::Unknown
                 };
-                self.send(from.as_ref(), wrong);
+                self.send(from.as_ref(), &wrong);
                 None
             })
     }
 
     /// Answers a request.
-    pub fn answer(&self, asked: &Asked, answer: Answer) {
+    pub fn answer(&self, asked: &Asked, answer: &Answer) {
         self.send(asked.from.as_ref(), answer);
     }
 
-    fn send(&self, to: Option<&ReturnAddress>, answer: Answer) {
+    fn send(&self, to: Option<&ReturnAddress>, answer: &Answer) {
         if let Some(to) = to {
             // Who doesn't read, or has gone, needs no answer.
             let _ = self.0.answer(to, &answer.encode());

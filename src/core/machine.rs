@@ -182,6 +182,11 @@ impl Machine {
         self.stop.map(|stop| stop.since)
     }
 
+    /// When the exit is ordered, at the latest, if stopping has begun.
+    pub fn stops_until(&self) -> Option<Timestamp> {
+        self.stop.map(|stop| stop.since + self.rules.plan.exit_at())
+    }
+
     /// How the container is, for those that send to it.
     pub fn health(&self) -> Health {
         let is_on_its_way = |service: &Service| match service.wanted {

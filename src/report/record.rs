@@ -67,6 +67,8 @@ pub struct ServiceRecord {
     pub is_preset: bool,
     /// How its main process ended, unless it was started again.
     pub status: Option<Status>,
+    /// How its main process ended last.
+    pub last: Option<Status>,
     /// `Some` if it didn't become ready.
     pub start_failed: Option<Failure>,
     /// What was forced upon it.
@@ -75,7 +77,7 @@ pub struct ServiceRecord {
     pub sent: Vec<Signal>,
     pub(super) started: bool,
     /// How often it was started again after its end.
-    pub(super) restarts: u32,
+    pub restarts: u32,
     /// It had ended while the others went on, and wasn't back when the stop began:
     /// that is no failure of the stop.
     pub(super) is_away: bool,
@@ -121,6 +123,7 @@ impl Record {
             name: name.to_owned(),
             is_preset,
             status: None,
+            last: None,
             start_failed: None,
             forced: None,
             sent: Vec::new(),
@@ -197,6 +200,7 @@ impl Record {
                 let is_away = self.since.is_none();
                 let service = self.services.get_mut(id)?;
                 service.status = Some(status);
+                service.last = Some(status);
                 service.ended_at = Some(now);
                 service.is_away = is_away;
                 Some(self.line(Scope::Service(id), status.to_string()))

@@ -15,7 +15,7 @@ use log::{debug, info, warn};
 use super::members::{Member, Table};
 use super::{Exec, Supervisor, panic};
 use crate::config::service::{ServiceConfig, Setting};
-use crate::core::event::{Event, Force, Layer, Order, Scope, Timestamp};
+use crate::core::event::{Event, Force, Layer, Order, Scope, State, Timestamp};
 use crate::core::plan::ServiceId;
 use crate::preset::{Kind, Preset};
 use crate::report::logger::OURSELVES;
@@ -713,7 +713,9 @@ impl Supervisor {
     pub(super) fn follow_to_background(&mut self, id: ServiceId, status: Status) -> bool {
         let config = Rc::clone(&self.config);
         let preset = config.services.get(id).and_then(|it| it.preset);
-        let serves = self.machine.stopping_since().is_none();
+        // Who was asked to stop hasn't gone there.
+        let serves = matches!(self.machine.state(id), State::Starting | State::Serving)
+            && self.machine.stopping_since().is_none();
         let (Some(preset), Status::Exited(0), true) = (preset, status, serves) else {
             return false;
         };

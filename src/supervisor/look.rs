@@ -62,6 +62,42 @@ impl Seen {
     }
 }
 
+/// The sockets that processes have open.
+pub(super) struct Held {
+    pub(super) inodes: Vec<u64>,
+    /// Some can't be looked into.
+    is_unseen: bool,
+    /// The users of those.
+    unseen_users: Vec<u32>,
+}
+
+/// The sockets that these members of a table have open.
+pub(super) fn held_by(table: &Table, members: &[usize]) -> Held {
+    let mut held = Held {
+        inodes: Vec::new(),
+        is_unseen: !table.is_whole,
+        unseen_users: Vec::new(),
+    };
+    // A worker has what its master has, and its connections: thousands.
+    let looked_into = members.iter().filter(|index| !table.is_worker(**index));
+    for member in looked_into.filter_map(|index| table.get(*index)) {
+        if !table.is_whole {
+            // Its number may be another process's in that /proc.
+            continue;
+        }
+        match sockets::held_by(member.process.pid) {
+            Ok(its) => held.inodes.extend(its),
+            // Of who is about to end nothing can be read either.
+            Err(_) if member.process.runs() => {
+                held.is_unseen = true;
+                held.unseen_users.extend(proc::user(member.process.pid));
+            }
+            Err(_) => {}
+        }
+    }
+    held
+}
+
 /// How often a worker has gone to sleep: once for each request, at least.
 #[derive(Debug, PartialEq, Eq)]
 struct Slept {
@@ -230,26 +266,11 @@ impl Supervisor {
     fn listens(&mut self, id: ServiceId) -> Listens {
         let table = self.table();
         let its = table.of(Scope::Service(id));
-        let mut inodes = Vec::new();
-        let mut is_unseen = !table.is_whole;
-        let mut unseen_users = Vec::new();
-        // A worker has what its master has, and its connections: thousands.
-        let looked_into = its.iter().filter(|index| !table.is_worker(**index));
-        for member in looked_into.filter_map(|index| table.get(*index)) {
-            if !table.is_whole {
-                // Its number may be another process's in that /proc.
-                continue;
-            }
-            match sockets::held_by(member.process.pid) {
-                Ok(held) => inodes.extend(held),
-                // Of who is about to end nothing can be read either.
-                Err(_) if member.process.runs() => {
-                    is_unseen = true;
-                    unseen_users.extend(proc::user(member.process.pid));
-                }
-                Err(_) => {}
-            }
-        }
+        let Held {
+            inodes,
+            is_unseen,
+            unseen_users,
+        } = held_by(&table, &its);
         if inodes.is_empty() && !is_unseen {
             return Listens::No;
         }

@@ -21,8 +21,7 @@ use log::{debug, info, warn};
 
 use crate::config::Config;
 use crate::config::value::{self, Marker};
-use crate::control::protocol::{Answer, Request};
-use crate::control::server::{Asked, Server};
+use crate::control::server::Server;
 use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, StopRequest, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
@@ -52,6 +51,7 @@ mod marker;
 mod members;
 mod panic;
 mod refusals;
+mod requests;
 mod termination_log;
 
 /// What runs the services. See the [module](self).
@@ -94,6 +94,8 @@ pub struct Supervisor {
     look_after: Duration,
     /// Empty between two events; kept for its memory.
     actions: Vec<Action>,
+    /// What is said, while somebody who asked for something is to hear it.
+    overheard: Option<Vec<String>>,
 }
 
 /// A service's main process.
@@ -152,6 +154,7 @@ impl Supervisor {
             window: process::window_size(),
             look_after: LOOK_FIRST,
             actions: Vec::new(),
+            overheard: None,
             config,
         }
     }
@@ -309,21 +312,6 @@ impl Supervisor {
         }
     }
 
-    /// Answers those who ask how the container is.
-    fn answer_requests(&mut self) {
-        let requests = self.control.as_ref().map(Server::requests);
-        let asked: Vec<Asked> = requests.into_iter().flatten().collect();
-        for asked in asked {
-            if asked.request == Request::Ready {
-                self.tell(Event::HealthAsked);
-            }
-            let answer = Answer::Health(self.health());
-            if let Some(server) = &self.control {
-                server.answer(&asked, answer);
-            }
-        }
-    }
-
     /// The core awaits no listener of a lone command: `nginx -t` has none. But one
     /// that is to become an nginx serves only when it listens.
     fn health(&mut self) -> Health {
@@ -414,6 +402,9 @@ impl Supervisor {
             }
             for line in lines {
                 info!(target: &line.who, "{}", line.what);
+                if let Some(heard) = &mut self.overheard {
+                    heard.push(format!("{} {}", line.who, line.what));
+                }
             }
             next = events.pop_front();
         }

@@ -84,6 +84,25 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
     Ok(tcp.chain(udp).chain(unix_listeners(&unix)).collect())
 }
 
+/// Where the sockets of these inodes listen, such as `tcp:80`, `udp:53` and
+/// `unix:/run/php-fpm.sock`.
+pub fn places(inodes: &[u64]) -> io::Result<Vec<String>> {
+    let tcp = inet(Protocol::Tcp, &[LISTEN], Detail::Usual)?;
+    let udp = inet(Protocol::Udp, &[UNCONNECTED], Detail::Usual)?;
+    let unix = fs::read("/proc/net/unix")?;
+    let mut places = Vec::new();
+    for (protocol, sockets) in [("tcp", tcp), ("udp", udp)] {
+        let its = sockets.iter().filter(|it| inodes.contains(&it.inode));
+        places.extend(its.map(|socket| format!("{protocol}:{}", socket.local.1)));
+    }
+    let its = unix_sockets(&unix).filter(|it| it.is_listening && inodes.contains(&it.inode));
+    places.extend(its.map(|socket| format!("unix:{}", String::from_utf8_lossy(socket.path))));
+    // By IPv4 and IPv6, or by several sockets on one port.
+    places.sort_unstable();
+    places.dedup();
+    Ok(places)
+}
+
 fn unix_listeners(table: &[u8]) -> Vec<Listener> {
     let sockets: Vec<UnixSocket> = unix_sockets(table).collect();
     let (listening, others): (Vec<_>, Vec<_>) =
