@@ -48,7 +48,8 @@ fn inside(running: &Running, words: &[&str]) -> Command {
         ])
         .args(words)
         .stdin(Stdio::null())
-        .stderr(Stdio::null());
+        // What a test that fails shows.
+        .stderr(Stdio::inherit());
     command
 }
 
@@ -197,6 +198,196 @@ fn a_drainit_below_a_drainit_leaves_the_answers_to_it() {
     assert_eq!(running.count("warning"), 0, "{}", running.log());
 }
 
+// --- status, and what somebody has services do -------------------------------
+
+/// What a subcommand prints, and its exit code.
+#[track_caller]
+fn drainit(running: &Running, words: &[&str]) -> (String, i32) {
+    printed(running, &[&[DRAINIT], words].concat())
+}
+
+/// The words of that service's line.
+#[track_caller]
+fn status_of(running: &Running, service: &str) -> Vec<String> {
+    let (table, code) = drainit(running, &["status"]);
+    assert_eq!(code, 0, "{table}");
+    let mut lines = table.lines().map(|line| {
+        let words = line.split_whitespace().map(str::to_owned);
+        words.collect::<Vec<String>>()
+    });
+    lines.find(|words| words[0] == service).unwrap()
+}
+
+#[test]
+fn the_status_tells_how_each_service_is() {
+    let scratch = Scratch::new();
+    let gate = gate(&scratch);
+    let puppet = puppet_line("web TERM=0 listen");
+    let web = format!("nginx=sh -c '< {}; exec {puppet}'", gate.display());
+    let (app, queue) = (service("app TERM=0"), service("queue TERM=3"));
+    let arguments = ["--delay", "5", "--service", &app, "--service", &web];
+    let arguments = [&arguments[..], &["--service", &queue]].concat();
+    let mut running = start(&arguments, "nginx     started");
+    assert_eq!(status_of(&running, "app")[1], "serving");
+    assert_eq!(status_of(&running, "nginx")[1], "starting");
+    assert_eq!(status_of(&running, "queue")[1..3], ["waiting", "-"]);
+    open_gate(&gate);
+    running.wait_for_line("queue ready");
+    let nginx = status_of(&running, "nginx");
+    let (pid, place) = (children(running.pid)[1], nginx.last().unwrap());
+    assert_eq!(nginx[1], "serving");
+    assert!(place.starts_with("tcp:"), "{place}");
+    let (json, _) = drainit(&running, &["status", "--json"]);
+    let place = format!(r#""listening":["{place}"]"#);
+    for part in [
+        r#"{"health":"ready","left_s":null"#,
+        r#""restarts":0"#,
+        &place,
+    ] {
+        assert!(json.contains(part), "{json}");
+    }
+    // Its pid is the one of its own namespace.
+    assert!(!nginx[2].is_empty() && nginx[2] != pid.to_string());
+    running.signal(SIGTERM);
+    running.wait_for_line("queue     exited 3");
+    let (table, _) = drainit(&running, &["status"]);
+    assert!(table.starts_with("draining, "), "{table}");
+    assert_eq!(status_of(&running, "nginx")[1], "serving");
+    assert_eq!(status_of(&running, "queue")[1..3], ["ended", "-"]);
+    running.signal(SIGINT);
+    assert_eq!(running.wait_exit(), 3);
+}
+
+/// As at the end: nginx first. Both come back in the order of starting.
+#[test]
+fn a_restart_drains_what_can_not_do_without_it_first() {
+    let fpm = format!("php-fpm={}", puppet_line("fpm TERM=0 listen"));
+    let web = format!("nginx={}", puppet_line("web TERM=0 listen"));
+    let queue = service("queue TERM=0");
+    let arguments = ["--service", &fpm, "--service", &web, "--service", &queue];
+    let mut running = start(&arguments, "queue ready");
+    let queue = status_of(&running, "queue");
+    let (said, code) = drainit(&running, &["restart", "php-fpm"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.ends_with("php-fpm serving\n"), "{said}");
+    let waited = drainit(&running, &["ready", "--wait", "1m"]);
+    assert_eq!(waited, ("ready\n".to_owned(), 0));
+    assert_eq!(status_of(&running, "queue")[2], queue[2]);
+    assert_eq!(status_of(&running, "nginx")[4], "1");
+    running.signal(SIGINT);
+    assert_eq!(running.wait_exit(), 0);
+    running.assert_order(&[
+        "drainit restart",
+        "web got SIGTERM",
+        "nginx     exited 0",
+        "fpm got SIGTERM",
+        "php-fpm   exited 0",
+        "php-fpm   started",
+        "nginx     started",
+    ]);
+}
+
+#[test]
+fn a_service_that_was_stopped_stays_away_until_it_is_started() {
+    let web = format!("nginx={}", puppet_line("web TERM=0 listen"));
+    let queue = service("queue TERM=7");
+    let mut running = start(&["--service", &web, "--service", &queue], "queue ready");
+    let (said, code) = drainit(&running, &["stop", "queue"]);
+    assert_eq!(
+        (code, said.lines().last()),
+        (0, Some("queue stopped")),
+        "{}",
+        running.log()
+    );
+    assert_eq!(status_of(&running, "queue")[1], "stopped");
+    // A queue worker takes no requests.
+    assert_ready(&running, "ready", 0);
+    assert_eq!(drainit(&running, &["stop", "nginx"]).1, 0);
+    assert_ready(&running, "down", 1);
+    let (said, code) = drainit(&running, &["start", "nginx", "queue"]);
+    assert_eq!(code, 0, "{said}");
+    assert_ready(&running, "ready", 0);
+    let refused = inside(&running, &[DRAINIT, "stop", "nosuch"])
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(
+        (refused.status.code(), said.as_str()),
+        (
+            Some(1),
+            "drainit: there is no service nosuch; there are nginx, queue\n"
+        )
+    );
+    assert_eq!(drainit(&running, &["stop", "queue"]).1, 0);
+    running.signal(SIGINT);
+    // That it ended with 7 then is no failure now.
+    assert_eq!(running.wait_exit(), 0);
+}
+
+#[test]
+fn who_does_not_come_up_is_said() {
+    let scratch = Scratch::new();
+    let broken = scratch.path("broken");
+    let line = format!(
+        "b=sh -c 'test -e {} && exit 3; exec sleep 1000'",
+        broken.display()
+    );
+    let mut running = start(
+        &["--service", &service("a"), "--service", &line],
+        "b         started",
+    );
+    fs::write(&broken, "").unwrap();
+    let child = inside(&running, &[DRAINIT, "restart", "b"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    running.wait_for_line("b         starts again in");
+    fs::remove_file(&broken).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(status_of(&running, "b")[1], "serving");
+}
+
+#[test]
+fn reload_and_reopen_reach_one_service_by_its_own_signal() {
+    let (a, b) = (service("a"), service("b"));
+    let mut running = start(&["--service", &a, "--service", &b], "b ready");
+    assert_eq!(drainit(&running, &["reload", "b"]).1, 0);
+    running.wait_for_line("b got SIGHUP");
+    assert_eq!(drainit(&running, &["reopen", "b"]).1, 0);
+    running.wait_for_line("b got SIGUSR1");
+    assert_eq!(running.count("a got"), 0, "{}", running.log());
+}
+
+#[test]
+fn drain_is_the_whole_stop() {
+    let web = format!("nginx={}", puppet_line("web TERM=0 listen"));
+    let mut running = start(&["--delay", "1", "--service", &web], "nginx     ready");
+    assert_eq!(drainit(&running, &["drain"]), (String::new(), 0));
+    // All are to go.
+    assert_eq!(drainit(&running, &["start", "nginx"]).1, 1);
+    assert_eq!(running.wait_exit(), 0);
+    running.assert_order(&[
+        "lame duck",
+        "web got SIGTERM",
+        "report    drainit drain, took",
+    ]);
+}
+
+#[test]
+fn another_user_has_nothing_done_and_is_told_nothing() {
+    let running = start(
+        &["--service", &service("a"), "--service", &service("b")],
+        "b ready",
+    );
+    for words in [&["status"][..], &["stop", "a"], &["drain"]] {
+        let words = [&as_user("33")[..], &[DRAINIT], words].concat();
+        assert_eq!(printed(&running, &words), (String::new(), 1));
+    }
+    assert_eq!(running.count("drainit stop"), 0);
+    assert_ready(&running, "ready", 0);
+}
+
 // --- who may not ask, and who asks what isn't known --------------------------
 
 /// The name of its socket, which is one of our network namespace, too.
@@ -217,7 +408,7 @@ fn who_is_of_another_container_is_refused() {
         .unwrap();
     let mut answer = [0; 100];
     let length = client.recv(&mut answer).unwrap();
-    assert_eq!(&answer[..length], b"\x01refused");
+    assert_eq!(&answer[..length], b"\x01not heard");
 }
 
 #[test]
@@ -239,7 +430,8 @@ fn another_user_is_refused_and_its_own_and_root_are_not() {
 fn a_hundred_at_once_are_answered_and_leave_nothing_behind() {
     let web = service("web QUIT=0 TERM=0 listen");
     let queue = service("queue USR2=0");
-    let arguments = ["--delay", "6", "--service", &web, "--service", &queue];
+    let services = ["--service", &web, "--service", &queue];
+    let arguments = [&["--grace-period", "200", "--delay", "150"], &services[..]].concat();
     let mut running = start(&arguments, "queue ready");
     running.wait_for_listening_puppet("web");
     let descriptors = |running: &Running| {
@@ -292,7 +484,8 @@ fn who_sends_without_end_holds_up_no_signal_and_no_end() {
             });
         }
         let flood = "use Socket; socket S, AF_UNIX, SOCK_DGRAM, 0; my $to = pack 'Sxa*', AF_UNIX, \
-                     $ARGV[0]; while (1) { send S, \"x\" x ($_++ % 99), 0, $to }";
+                     $ARGV[0]; while (1) { send S, \"x\" x ($_++ % 99), 0, $to; \
+                     send S, \"\\x01status\", 0, $to; send S, \"\\x01stop\\nb\", 0, $to }";
         let name = String::from_utf8(to.as_abstract_name().unwrap().to_vec()).unwrap();
         let mut unnamed = inside(&running, &["perl", "-e", flood, &name])
             .spawn()
