@@ -145,7 +145,7 @@ pub(super) fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, 
                 by_command(name, command, SearchSbin::No, host)?
             }
             None => match Preset::by_name(name) {
-                Some(preset) if preset.arguments.is_some() => by_name(name, host)?,
+                Some(preset) if preset.runs_by_name => by_name(name, host)?,
                 _ => {
                     return Err(wrong(format!(
                         "{name} is known only by a command: --service '{name}=COMMAND'"
@@ -168,7 +168,6 @@ pub(super) fn single(command: Vec<OsString>, host: &Host) -> Result<ServiceConfi
 
 /// A preset by its name alone.
 fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
-    let preset = Preset::by_name(name);
     let mut program = name.to_owned();
     if name == "php-fpm" {
         let newest = (host.php_fpms)()
@@ -177,16 +176,7 @@ fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
             .max();
         program = newest.map_or(program, |(_, file)| file);
     }
-    let arguments = preset
-        .and_then(|preset| preset.arguments)
-        .unwrap_or_default();
-    let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
-    by_command(
-        name,
-        words.map(OsString::from).collect(),
-        SearchSbin::Yes,
-        host,
-    )
+    by_command(name, vec![program.into()], SearchSbin::Yes, host)
 }
 
 fn by_command(
@@ -214,9 +204,11 @@ fn by_command(
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let names_preset = command.iter().any(|word| is_preset_named(word, host));
-    if by_program.is_some_and(|preset| preset.kind == Kind::Fpm) && !stays_in_foreground(&arguments)
-    {
-        command.push("-F".into());
+    let foreground = by_program.map_or(&[][..], |preset| preset.foreground);
+    if let Some(word) = foreground.first() {
+        if !arguments.iter().any(|it| foreground.contains(&it.as_str())) {
+            command.push(word.into());
+        }
     }
     Ok(ServiceConfig {
         name: name.to_owned(),
@@ -261,11 +253,4 @@ pub(super) fn base_name(word: &OsStr) -> String {
     Path::new(word)
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// php-fpm(8): `-F`, or `--nodaemonize`.
-fn stays_in_foreground(arguments: &[String]) -> bool {
-    arguments
-        .iter()
-        .any(|argument| argument == "-F" || argument == "--nodaemonize")
 }

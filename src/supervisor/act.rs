@@ -422,7 +422,10 @@ impl Supervisor {
                 Whom::Layer(layer),
                 by_preset(table.masters(&its, Kind::Fpm)),
             )],
-            Layer::Workers => vec![(Whom::Layer(layer), by_preset(table.workers(&its)))],
+            Layer::Workers => vec![(
+                Whom::Layer(layer),
+                by_preset(table.workers(&its, Kind::Fpm)),
+            )],
             Layer::Main => self.last_targets(scope, &table, &its),
         };
         let mut asked = Vec::new();
@@ -453,7 +456,21 @@ impl Supervisor {
                 asked.extend(refused);
             }
         }
+        if layer == Layer::Web && !asked.is_empty() {
+            self.remember_handed_on(scope, &table, &its);
+        }
         self.await_end_of(scope, asked);
+    }
+
+    /// Their masters tell these workers, who are not to be asked as orphans once more.
+    fn remember_handed_on(&mut self, scope: Scope, table: &Table, its: &[usize]) {
+        let told = self.told_mut(scope);
+        let workers = table.workers(its, Kind::Web).into_iter();
+        for member in workers.filter_map(|index| table.get(index)) {
+            if let Some(preset) = member.preset.filter(|it| it.is_cut_by_second_stop()) {
+                told.remember(&member.process, preset.stop);
+            }
+        }
     }
 
     /// Whom the last layer means: the main process, and if that is a shell, what it
@@ -644,6 +661,10 @@ impl Supervisor {
             let is_main =
                 self.mains.get(id).and_then(|main| main.ids.pid) == Some(member.process.pid);
             match preset.handed_on(signal, is_only && is_main) {
+                // A haproxy without a master can't reload.
+                Ok((signal, _)) if !may_catch(&member.process, signal) => {
+                    say(format!("gets no {signal}, which it has no handler for"));
+                }
                 Ok((signal, remark)) => {
                     if let Sent::Refused(error) = self.signal(&member.process, signal) {
                         say(format!("can't be sent {signal}: {error}"));
@@ -786,6 +807,11 @@ fn send_as_users(mut targets: Targets) -> Outcome {
         }
     }
     outcome
+}
+
+fn may_catch(process: &Process, signal: Signal) -> bool {
+    let handling = process.handling(signal);
+    matches!(handling, Handling::Caught | Handling::Unknown)
 }
 
 fn is_script(file: &Path) -> bool {

@@ -511,12 +511,15 @@ impl Supervisor {
         let is_plain_command = signal == Signal::INT
             && matches!(&*self.record.services, [only] if !only.is_preset)
             && (self.is_plain() || !self.runs_preset(|_| true));
-        let winch_stops =
-            signal == Signal::WINCH && !self.is_resize() && self.runs_preset(Preset::is_apache);
+        let image_stops = match signal {
+            Signal::WINCH => !self.is_resize() && self.runs_preset(Preset::is_apache),
+            Signal::USR1 => !self.is_plain() && self.runs_preset(Preset::is_haproxy),
+            _ => false,
+        };
         Surroundings {
             interrupt_stops: self.config.platform.interrupt_stops,
             plain_command: is_plain_command,
-            winch_stops,
+            image_stops,
         }
     }
 
