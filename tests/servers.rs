@@ -17,6 +17,8 @@ mod dispositions;
 mod http;
 #[path = "servers/network.rs"]
 mod network;
+#[path = "servers/notify.rs"]
+mod notify;
 #[path = "servers/proxies.rs"]
 mod proxies;
 #[path = "servers/run.rs"]

@@ -303,6 +303,23 @@ pub enum Health {
     Stopping,
 }
 
+/// How far a service is, for those who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Those that it is after aren't ready.
+    Waiting,
+    /// Started and not ready.
+    Starting,
+    /// Ready.
+    Serving,
+    /// It goes.
+    Draining,
+    /// It has ended, and is started again in a while.
+    Restarting,
+    /// It was given up, or all stops.
+    Ended,
+}
+
 /// A fact to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {

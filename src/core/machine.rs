@@ -35,7 +35,7 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::drain::{Drain, Step};
 use super::event::{
-    Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight,
+    Action, Condition, Event, Force, Health, Listens, Notice, Order, Remains, Scope, Sight, State,
     Timestamp, Unsent,
 };
 use super::plan::{ByService, Delay, Leftovers, Plan, Readiness, ServiceId, StopAfter};
@@ -180,6 +180,22 @@ impl Machine {
             Some(_) => Health::Stopping,
             None if self.services.iter().all(is_as_wanted) => Health::Ready,
             None => Health::Starting,
+        }
+    }
+
+    /// How far a service is.
+    pub fn state(&self, id: ServiceId) -> State {
+        let Some(service) = self.services.get(id) else {
+            return State::Ended;
+        };
+        match service.stage {
+            Stage::Waiting => State::Waiting,
+            Stage::Starting(_) => State::Starting,
+            Stage::Serving => State::Serving,
+            Stage::Draining => State::Draining,
+            Stage::Respawning { .. } if service.main == Main::Absent => State::Starting,
+            Stage::Respawning { .. } => State::Restarting,
+            Stage::Gone => State::Ended,
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use super::members::{Member, Table};
-use super::{Exec, Supervisor, panic};
+use super::{Exec, Supervisor, notify, panic};
 use crate::config::service::ServiceConfig;
 use crate::core::event::{Event, Force, Layer, Order, Scope, Timestamp};
 use crate::core::plan::ServiceId;
@@ -193,9 +193,9 @@ impl Supervisor {
         };
         let is_alone = config.services.len() == 1;
         // Nothing of ours is to be seen where we stand in for another.
-        let mut variables = match config.stand_in {
-            Some(_) => Vec::new(),
-            None => vec![("DRAINIT_DELAY", "0")],
+        let (mut variables, hidden) = match config.stand_in {
+            Some(_) => (Vec::new(), &[][..]),
+            None => (vec![("DRAINIT_DELAY", "0")], &[notify::VARIABLE][..]),
         };
         variables.extend(service.variables.iter().map(|name| (*name, "")));
         // What is known of the processes that it had before, if it is started again.
@@ -211,6 +211,7 @@ impl Supervisor {
             file: &service.program,
             command: &service.command,
             variables: &variables,
+            hidden,
             terminal: if let Some(terminal) = config.stand_in.as_ref().and_then(|it| it.terminal) {
                 terminal
             } else if may_have_terminal && process::owns_terminal() {

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::value::{self, Marker};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, Timestamp};
+use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, State, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
 use crate::preset::Preset;
@@ -43,6 +43,7 @@ use arrivals::Came;
 use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
+use notify::Notifier;
 use refusals::Refusals;
 
 mod act;
@@ -50,6 +51,7 @@ mod arrivals;
 mod look;
 mod marker;
 mod members;
+mod notify;
 mod panic;
 mod refusals;
 mod termination_log;
@@ -65,6 +67,8 @@ pub struct Supervisor {
     wakes: Wakes,
     /// Where `drainit ready` asks; `None` where it can't, or isn't to.
     control: Option<Server>,
+    /// Who told us by `NOTIFY_SOCKET` that it is to know how far we are.
+    notifier: Option<Notifier>,
     marker: DrainMarker,
     mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
@@ -136,6 +140,7 @@ impl Supervisor {
             own_pid: Pid::own(),
             wakes,
             control: None,
+            notifier: None,
             marker: DrainMarker::new(config.marker.path()),
             mains: config.services.iter().map(|_| Main::default()).collect(),
             here_before: Vec::new(),
@@ -174,10 +179,12 @@ impl Supervisor {
         // Whoever became us by exec may have left some that have ended.
         self.reap();
         if self.config.stand_in.is_none() {
+            self.notifier = Notifier::new(std::env::var_os(notify::VARIABLE));
             self.say_what_runs_already();
         }
         self.tell(Event::Tick);
         while !self.machine.is_over() {
+            self.notify();
             let Woken { signals, is_asked } = self.wait();
             self.table = None;
             // What was executed before a signal came may have asked for it.
@@ -204,6 +211,7 @@ impl Supervisor {
                 self.look();
             }
         }
+        self.notify();
         // Zombies that came since the last look.
         while let Reaped::Child(..) = process::reap() {
             self.record.orphans += 1;
@@ -328,16 +336,39 @@ impl Supervisor {
     /// that is to become an nginx serves only when it listens.
     fn health(&mut self) -> Health {
         let health = self.machine.health();
-        let [only] = &*self.config.services else {
-            return health;
-        };
-        let is_to_listen = only.preset.is_some() || only.names_preset;
         let id = ServiceId(0);
-        if health == Health::Ready && is_to_listen && !self.is_seen_listening(id) {
+        if health == Health::Ready && self.is_lone_to_listen() && !self.is_seen_listening(id) {
             Health::Starting
         } else {
             health
         }
+    }
+
+    /// Whether there is one service, which is a preset or may become one.
+    fn is_lone_to_listen(&self) -> bool {
+        matches!(&*self.config.services, [only] if only.preset.is_some() || only.names_preset)
+    }
+
+    /// Tells the service manager what has changed, if there is one.
+    fn notify(&mut self) {
+        let Some(mut notifier) = self.notifier.take() else {
+            return;
+        };
+        let health = if notifier.is_ready_told() {
+            self.machine.health()
+        } else {
+            self.health()
+        };
+        let services = self.config.services.each();
+        let services = services.map(|(id, service)| (&*service.name, self.machine.state(id)));
+        let services: Vec<(&str, State)> = services.collect();
+        let stop = self.machine.stopping_since();
+        let stop = stop.map(|_| match self.record.requested_by() {
+            Some(by) => format!("stopping by {by}"),
+            None => "stopping".to_owned(),
+        });
+        notifier.tell(health, notify::status(stop, &services));
+        self.notifier = Some(notifier);
     }
 
     /// A script that ran `php-fpm -D` and then became us: ours can't have the port.
@@ -471,7 +502,10 @@ impl Supervisor {
         let deadline = self.machine.deadline();
         let until_deadline = deadline.map(|deadline| deadline.since(self.now()));
         let until_look = must_look.then_some(self.look_after);
-        let timeout = until_deadline.into_iter().chain(until_look).min();
+        let until_notified = self.notifier.as_ref().filter(|_| self.is_lone_to_listen());
+        let until_notified = until_notified.and_then(|it| it.look_after(self.now()));
+        let timeouts = until_deadline.into_iter().chain(until_look);
+        let timeout = timeouts.chain(until_notified).min();
         self.wakes.wait(timeout, descriptors)
     }
 

@@ -206,6 +206,8 @@ pub struct Program<'a> {
     pub command: &'a [OsString],
     /// Variables set on top of our own environment.
     pub variables: &'a [(&'static str, &'static str)],
+    /// Variables of ours that it is not to see.
+    pub hidden: &'a [&'static str],
     /// How it stands to the terminal.
     pub terminal: Terminal,
 }
@@ -358,7 +360,10 @@ impl Image {
         let bytes = |text: &OsStr| text.as_bytes().to_owned();
         let words = || program.command.iter().map(|word| bytes(word));
         let script = [bytes("/bin/sh".as_ref()), bytes(program.file.as_os_str())];
-        let is_replaced = |name: &OsStr| program.variables.iter().any(|(new, _)| *new == name);
+        let is_replaced = |name: &OsStr| {
+            let replaced = program.variables.iter().map(|(new, _)| new);
+            replaced.chain(program.hidden).any(|its| *its == name)
+        };
         let inherited = std::env::vars_os().filter(|(name, _)| !is_replaced(name));
         let variables = program.variables.iter();
         let variables = variables.map(|(name, value)| ((*name).into(), (*value).into()));
@@ -589,6 +594,7 @@ mod tests {
             file: Path::new(file),
             command: &command,
             variables: &[("DRAINIT_TEST", "a b"), ("PATH", "/bin")],
+            hidden: &[],
             terminal,
         };
         spawn(&program, inherited).unwrap()
@@ -671,6 +677,7 @@ mod tests {
             file: Path::new("/bin/true"),
             command: &["true".into(), "a\0b".into()],
             variables: &[],
+            hidden: &[],
             terminal: Terminal::OwnGroup,
         };
         assert!(matches!(

@@ -234,7 +234,7 @@ fn usr1_has_lighttpd_open_its_log_files_anew() {
             drainit.signal(libc::SIGUSR1);
             fs::exists(&log).unwrap()
         });
-        assert!(drainit.has_said("web <- SIGHUP"));
+        drainit.wait_for("web <- SIGHUP");
         drainit.signal(libc::SIGTERM);
         drainit.exit().code(0).without("killed by");
     }
