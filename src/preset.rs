@@ -251,6 +251,12 @@ pub fn foreground_variables(name: &str) -> &'static [&'static str] {
     }
 }
 
+/// Whether a program of this name, by its file or its comm, is one that starts again what
+/// we stop, and stops php-fpm before nginx.
+pub fn is_supervisord(name: &str) -> bool {
+    name == "supervisord"
+}
+
 /// Shells pass no signal on: they die of it, or wait for their child.
 const SHELLS: [&str; 8] = ["sh", "bash", "rbash", "dash", "ash", "ksh", "mksh", "zsh"];
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     DRAINIT, PATIENCE, Running, Scratch, children, drainit, drainit_by, kill, puppet, puppet_line,
-    service, status_field, wait_until,
+    puppet_program, service, status_field, wait_until,
 };
 use libc::{
     SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPWR, SIGQUIT, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -1485,4 +1485,29 @@ fn a_service_manager_that_is_not_there_is_no_matter() {
         running.count("NOTIFY_SOCKET=/no/such/socket isn't told all"),
         1
     );
+}
+
+#[test]
+fn a_supervisord_below_is_warned_of_once() {
+    const WARNING: &str = "supervisord runs below drainit";
+    let scratch = Scratch::new();
+    let supervisord = puppet_program(&scratch, "supervisord");
+    let supervisord = supervisord.to_str().unwrap();
+    // Of who isn't named it is known once all processes were looked at.
+    let script = format!("#!/bin/sh\n{supervisord} web TERM=0 HUP=\ntrue\n");
+    let script = scratch.program("start.sh", &script);
+    let script = script.to_str().unwrap();
+    for (words, is_named) in [
+        (&[supervisord, "web", "TERM=0", "HUP="][..], true),
+        (&[script], false),
+    ] {
+        let mut running = Running::start(drainit(["--"]).args(words));
+        running.wait_for_puppet("web");
+        if is_named {
+            running.wait_for_line(WARNING);
+        }
+        running.signal(libc::SIGTERM);
+        running.wait_exit();
+        assert_eq!(running.count(WARNING), 1, "{}", running.log());
+    }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::value::{Error, Given, usage};
 use super::{Host, words};
-use crate::preset::{Kind, Preset, foreground_variables, has_daemon_directive, php_fpm_rank};
+use crate::preset::{
+    Kind, Preset, foreground_variables, has_daemon_directive, is_supervisord, php_fpm_rank,
+};
 use crate::signal::Signal;
 use crate::status::Failure;
 use crate::sys::path::SearchSbin;
@@ -34,6 +36,8 @@ pub struct ServiceConfig {
     /// A word of its command is a preset's name, as in `/docker-entrypoint.sh
     /// nginx`: it may become one.
     pub names_preset: bool,
+    /// A word of its command is supervisord's, by itself or in a line for a shell.
+    pub names_supervisord: bool,
     /// What its processes are to have that is not as it is with us.
     pub setting: Setting,
 }
@@ -204,6 +208,8 @@ fn by_command(
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let names_preset = command.iter().any(|word| is_preset_named(word, host));
+    let is_supervisord = |part| is_supervisord(&base_name(part));
+    let names_supervisord = command.iter().flat_map(|it| parts(it)).any(is_supervisord);
     let foreground = by_program.map_or(&[][..], |preset| preset.foreground);
     if let Some(word) = foreground.first() {
         if !arguments.iter().any(|it| foreground.contains(&it.as_str())) {
@@ -223,6 +229,7 @@ fn by_command(
             &[]
         },
         names_preset,
+        names_supervisord,
         setting: Setting::default(),
     })
 }
@@ -238,11 +245,16 @@ fn unset(names: &[&str], host: &Host) -> &'static [&'static str] {
         .unwrap_or_default()
 }
 
+/// A word's own words where it is a line for `sh -c`, else itself.
+fn parts(word: &OsStr) -> impl Iterator<Item = &OsStr> {
+    let is_between = |byte: &u8| b" \t\n;&|()'\"".contains(byte);
+    let parts = word.as_bytes().split(is_between);
+    parts.map(OsStr::from_bytes)
+}
+
 /// Whether a preset is named in a word, by itself or, for `sh -c`, with others.
 fn is_preset_named(word: &OsStr, host: &Host) -> bool {
-    let is_between = |byte: &u8| b" \t\n;&|()'\"".contains(byte);
-    let mut parts = word.as_bytes().split(is_between).map(OsStr::from_bytes);
-    parts.any(|part| {
+    parts(word).any(|part| {
         // /etc/nginx is a directory.
         Preset::by_name(&base_name(part)).is_some()
             && (!part.as_bytes().contains(&b'/') || (host.find)(part, SearchSbin::No).is_ok())

@@ -26,7 +26,7 @@ use crate::control::server::{Asked, Server};
 use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, State, Timestamp};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
-use crate::preset::Preset;
+use crate::preset::{self, Preset};
 use crate::report::exit;
 use crate::report::logger::{self, OURSELVES, REPORT};
 use crate::report::record::Record;
@@ -58,6 +58,7 @@ mod termination_log;
 
 /// What runs the services. See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
 pub struct Supervisor {
     config: Rc<Config>,
     machine: Machine,
@@ -69,6 +70,8 @@ pub struct Supervisor {
     control: Option<Server>,
     /// Who told us by `NOTIFY_SOCKET` that it is to know how far we are.
     notifier: Option<Notifier>,
+    /// It was said that a supervisord runs below us.
+    is_supervisord_said: bool,
     marker: DrainMarker,
     mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
@@ -141,6 +144,7 @@ impl Supervisor {
             wakes,
             control: None,
             notifier: None,
+            is_supervisord_said: false,
             marker: DrainMarker::new(config.marker.path()),
             mains: config.services.iter().map(|_| Main::default()).collect(),
             here_before: Vec::new(),
@@ -164,6 +168,9 @@ impl Supervisor {
     /// Runs the services until all is over; returns the exit code.
     pub fn run(mut self) -> u8 {
         self.introduce();
+        if self.config.services.iter().any(|it| it.names_supervisord) {
+            self.warn_of_supervisord();
+        }
         if self
             .config
             .stand_in
@@ -371,6 +378,15 @@ impl Supervisor {
         self.notifier = Some(notifier);
     }
 
+    /// One that stays starts again what we have stopped.
+    fn warn_of_supervisord(&mut self) {
+        if !mem::replace(&mut self.is_supervisord_said, true) && self.config.stand_in.is_none() {
+            warn!(target: OURSELVES, "supervisord runs below drainit, and starts again what \
+                  drainit stops: run its programs by drainit in its place; drainit-import \
+                  turns its file into ours (docs/moving-from-supervisord.md)");
+        }
+    }
+
     /// A script that ran `php-fpm -D` and then became us: ours can't have the port.
     fn say_what_runs_already(&mut self) {
         if self.childless {
@@ -410,6 +426,10 @@ impl Supervisor {
         });
         self.table = Some(Rc::clone(&table));
         self.is_table_old = false;
+        let mut all = table.all().iter();
+        if all.any(|it| preset::is_supervisord(&it.process.comm)) {
+            self.warn_of_supervisord();
+        }
         table
     }
 
