@@ -27,9 +27,11 @@ pub struct Preset {
     titles: &'static [&'static str],
     /// When it drains.
     pub kind: Kind,
-    /// The words behind the program where its NAME alone is given; `None`
-    /// where it runs only by a command of its own.
-    pub arguments: Option<&'static [&'static str]>,
+    /// Its NAME alone says how it is run; else only a command of its own does.
+    pub runs_by_name: bool,
+    /// The words that keep it in the foreground: the first is put behind a command
+    /// that has none of them.
+    pub foreground: &'static [&'static str],
     /// What makes it finish what it has and end.
     pub stop: Signal,
     /// What makes it read its configuration anew; `None` where every signal
@@ -65,8 +67,9 @@ static NGINX: Preset = Preset {
         "angie: worker process",
     ],
     kind: Kind::Web,
-    // The NGINX variable keeps it in the foreground.
-    arguments: Some(&[]),
+    runs_by_name: true,
+    // The NGINX variable does.
+    foreground: &[],
     stop: Signal::QUIT,
     reload: Some(Signal::HUP),
     reopen: Some(Signal::USR1),
@@ -79,7 +82,8 @@ static PHP_FPM: Preset = Preset {
     comms: &["php-fpm", "php5-fpm"],
     titles: &["php-fpm: master process", "php-fpm: pool"],
     kind: Kind::Fpm,
-    arguments: Some(&["-F"]),
+    runs_by_name: true,
+    foreground: &["-F", "--nodaemonize"],
     stop: Signal::QUIT,
     reload: None,
     reopen: Some(Signal::USR1),
@@ -105,13 +109,44 @@ static APACHE: Preset = Preset {
     ],
     titles: &[],
     kind: Kind::Web,
-    arguments: None,
+    runs_by_name: false,
+    foreground: &[],
     stop: Signal::WINCH,
     reload: Some(Signal::USR1),
     reopen: None,
 };
 
-static PRESETS: [&Preset; 3] = [&NGINX, &PHP_FPM, &APACHE];
+/// haproxy(1). TERM cuts what it has; of a master (`-W`) as of a lone process. Only a
+/// master reloads: a lone process ignores USR2, and at HUP says what it knows of its
+/// servers. <https://docs.haproxy.org/2.6/management.html#4>
+static HAPROXY: Preset = Preset {
+    names: &["haproxy"],
+    comms: &["haproxy"],
+    titles: &[],
+    kind: Kind::Web,
+    runs_by_name: false,
+    foreground: &[],
+    stop: Signal::USR1,
+    reload: Some(Signal::USR2),
+    reopen: None,
+};
+
+/// lighttpd(8). TERM cuts what it has, and so does a second INT. With
+/// `server.max-worker` the master hands INT on, and goes before its workers.
+/// At USR1 new connections wait until the requests that it has are finished.
+static LIGHTTPD: Preset = Preset {
+    names: &["lighttpd"],
+    comms: &["lighttpd"],
+    titles: &[],
+    kind: Kind::Web,
+    runs_by_name: false,
+    foreground: &["-D"],
+    stop: Signal::INT,
+    reload: Some(Signal::USR1),
+    reopen: Some(Signal::HUP),
+};
+
+static PRESETS: [&Preset; 5] = [&NGINX, &PHP_FPM, &APACHE, &HAPROXY, &LIGHTTPD];
 
 impl Preset {
     /// By a service's NAME or a command's base name: what it is to be run as.
@@ -164,8 +199,13 @@ impl Preset {
                 signal,
                 ": it reloads, and cuts its requests where process_control_timeout is 0",
             )),
-            Signal::USR2 if self.is_nginx() && is_lone => Ok((signal, "")),
-            Signal::USR2 => Err("gets no SIGUSR2: who follows it would be nobody's"),
+            Signal::USR2 if self.is_nginx() && is_lone || self.reload == Some(signal) => {
+                Ok((signal, ""))
+            }
+            Signal::USR2 if self.is_nginx() => {
+                Err("gets no SIGUSR2: who follows it would be nobody's")
+            }
+            Signal::USR2 => Err("has no signal for what SIGUSR2 asks"),
             Signal::WINCH => Err("gets no SIGWINCH, which would end its workers"),
             _ => Err(""),
         }
@@ -177,9 +217,25 @@ impl Preset {
         self == &NGINX
     }
 
-    /// Whether it is an apache.
+    /// Whether it is an apache, whose images have SIGWINCH as their `STOPSIGNAL`.
     pub fn is_apache(&self) -> bool {
         self == &APACHE
+    }
+
+    /// Whether its workers alone have the listening sockets: haproxy's master closes them.
+    pub fn has_listening_workers(&self) -> bool {
+        self == &HAPROXY
+    }
+
+    /// Whether its master hands the stop signal on, goes, and leaves workers behind that
+    /// a second one would have cut what they finish.
+    pub fn is_cut_by_second_stop(&self) -> bool {
+        self == &LIGHTTPD
+    }
+
+    /// Whether it is a haproxy, whose images have SIGUSR1 as their `STOPSIGNAL`.
+    pub fn is_haproxy(&self) -> bool {
+        self == &HAPROXY
     }
 }
 
@@ -193,6 +249,12 @@ pub fn foreground_variables(name: &str) -> &'static [&'static str] {
         Some(preset) if preset.is_nginx() => &["NGINX"],
         _ => &[],
     }
+}
+
+/// Whether a program of this name, by its file or its comm, is one that starts again what
+/// we stop, and stops php-fpm before nginx.
+pub fn is_supervisord(name: &str) -> bool {
+    name == "supervisord"
 }
 
 /// Shells pass no signal on: they die of it, or wait for their child.
@@ -326,6 +388,8 @@ mod tests {
         for comm in ["apache2", "httpd", "httpd-prefork", "httpd-worker"] {
             assert_eq!(Preset::by_comm(comm), Some(&APACHE), "{comm}");
         }
+        assert_eq!(Preset::by_comm("haproxy"), Some(&HAPROXY));
+        assert_eq!(Preset::by_comm("lighttpd"), Some(&LIGHTTPD));
         for comm in [
             "nginx-prometheu",
             "php-fpm_exporte",
@@ -335,6 +399,8 @@ mod tests {
             "php-fpm8.4.",
             "php5-fpm8",
             "httpd-exporter",
+            "haproxy_exporte",
+            "lighttpd-angel",
             "apache2ctl",
             "apache",
             "freenginx",
@@ -435,6 +501,13 @@ mod tests {
             (&NGINX, Some(Signal::HUP), Some(Signal::USR1), Signal::QUIT),
             (&PHP_FPM, None, Some(Signal::USR1), Signal::QUIT),
             (&APACHE, Some(Signal::USR1), None, Signal::WINCH),
+            (&HAPROXY, Some(Signal::USR2), None, Signal::USR1),
+            (
+                &LIGHTTPD,
+                Some(Signal::USR1),
+                Some(Signal::HUP),
+                Signal::INT,
+            ),
         ] {
             assert_eq!(sent(preset, Signal::HUP, true), reload, "{preset:?}");
             assert_eq!(sent(preset, Signal::USR1, true), reopen, "{preset:?}");
@@ -446,6 +519,8 @@ mod tests {
         assert_eq!(sent(&NGINX, Signal::USR2, false), None);
         assert_eq!(sent(&PHP_FPM, Signal::USR2, false), Some(Signal::USR2));
         assert_eq!(sent(&APACHE, Signal::USR2, true), None);
+        assert_eq!(sent(&HAPROXY, Signal::USR2, false), Some(Signal::USR2));
+        assert_eq!(sent(&LIGHTTPD, Signal::USR2, true), None);
     }
 
     #[test]

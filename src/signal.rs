@@ -55,15 +55,15 @@ const RTMAX: i32 = 64;
 impl Signal {
     /// SIGHUP: reload.
     pub const HUP: Self = Self(libc::SIGHUP);
-    /// SIGINT: Ctrl-C.
+    /// SIGINT: Ctrl-C; what lighttpd takes as "finish, then stop".
     pub const INT: Self = Self(libc::SIGINT);
     /// SIGQUIT: what nginx and php-fpm take as "finish, then stop".
     pub const QUIT: Self = Self(libc::SIGQUIT);
     /// SIGKILL.
     pub const KILL: Self = Self(libc::SIGKILL);
-    /// SIGUSR1: reopen the log files.
+    /// SIGUSR1: reopen the log files; what haproxy takes as "finish, then stop".
     pub const USR1: Self = Self(libc::SIGUSR1);
-    /// SIGUSR2: php-fpm reloads at it.
+    /// SIGUSR2: php-fpm and haproxy reload at it.
     pub const USR2: Self = Self(libc::SIGUSR2);
     /// SIGTERM.
     pub const TERM: Self = Self(libc::SIGTERM);
@@ -159,9 +159,9 @@ pub struct Surroundings {
     pub interrupt_stops: bool,
     /// There is one command, and it is no preset: as with tini, SIGINT is its.
     pub plain_command: bool,
-    /// An apache runs, and no terminal has changed its size: SIGWINCH is the stop
-    /// signal of its images.
-    pub winch_stops: bool,
+    /// A server runs whose images have this signal as their stop signal: SIGWINCH is
+    /// apache's, unless a terminal has changed its size, and SIGUSR1 haproxy's.
+    pub image_stops: bool,
 }
 
 /// What a signal means.
@@ -170,7 +170,7 @@ pub fn meaning(signal: Signal, surroundings: Surroundings) -> Meaning {
         Signal::TERM | Signal::QUIT | Signal::PWR | Signal::RTMIN_3 => Meaning::Stop,
         Signal::INT if surroundings.interrupt_stops => Meaning::Stop,
         Signal::INT if !surroundings.plain_command => Meaning::Interrupt,
-        Signal::WINCH if surroundings.winch_stops => Meaning::Stop,
+        Signal::WINCH | Signal::USR1 if surroundings.image_stops => Meaning::Stop,
         Signal::HUP => Meaning::Reload,
         Signal::USR1 => Meaning::Reopen,
         _ => Meaning::Forward,
@@ -263,10 +263,13 @@ mod tests {
             ..services
         };
         assert_eq!(meaning(Signal::INT, plain), Meaning::Forward);
-        let apache = Surroundings {
-            winch_stops: true,
+        assert_eq!(meaning(Signal::USR1, services), Meaning::Reopen);
+        let image = Surroundings {
+            image_stops: true,
             ..services
         };
-        assert_eq!(meaning(Signal::WINCH, apache), Meaning::Stop);
+        assert_eq!(meaning(Signal::WINCH, image), Meaning::Stop);
+        assert_eq!(meaning(Signal::USR1, image), Meaning::Stop);
+        assert_eq!(meaning(Signal::HUP, image), Meaning::Reload);
     }
 }

@@ -14,13 +14,14 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{
     DRAINIT, PATIENCE, Running, Scratch, children, drainit, drainit_by, kill, puppet, puppet_line,
-    service, status_field, wait_until,
+    puppet_program, service, status_field, wait_until,
 };
 use libc::{
     SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPWR, SIGQUIT, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -1415,5 +1416,98 @@ fn sockets_that_we_are_handed_are_the_childs() {
         let script = format!("{before}test $LISTEN_PID = $$");
         let mut command = drainit_by(&starter, ["sh", "-c", &script]);
         assert_eq!(Running::start(&mut command).wait_exit(), code, "{before}");
+    }
+}
+
+/// In the place of systemd: a socket of an abstract name, and its variable.
+fn service_manager(test: &str) -> (UnixDatagram, String) {
+    let name = format!("drainit test {test} {}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (socket, format!("@{name}"))
+}
+
+#[track_caller]
+fn told(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 1000];
+    let length = socket.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[test]
+fn a_service_manager_is_told_and_the_services_do_not_see_its_socket() {
+    let (socket, variable) = service_manager("told");
+    let script = r#"echo "socket [$NOTIFY_SOCKET]"; exec "$@""#;
+    let mut command = drainit(["--", "sh", "-c", script, "sh"]);
+    command
+        .args(puppet("web TERM=0"))
+        .env("NOTIFY_SOCKET", variable);
+    let mut running = Running::start(&mut command);
+    running.wait_for_line("socket []");
+    running.wait_for_puppet("web");
+    let mut all = vec![told(&socket)];
+    while !all.concat().contains("READY") {
+        all.push(told(&socket));
+    }
+    assert_eq!(all.pop().unwrap(), "READY=1\nSTATUS=serving: sh", "{all:?}");
+    running.signal(libc::SIGTERM);
+    assert!(told(&socket).starts_with("STOPPING=1\nSTATUS=stopping by SIGTERM; "));
+    assert_eq!(running.wait_exit(), 0);
+}
+
+#[test]
+fn another_init_leaves_the_socket_to_its_child() {
+    let (socket, variable) = service_manager("left");
+    let scratch = Scratch::new();
+    let tini = scratch.copy(DRAINIT.as_ref(), "tini");
+    let mut command = Command::new(tini);
+    command.args(["--", "sh", "-c", r#"echo "socket [$NOTIFY_SOCKET]""#]);
+    command.env("NOTIFY_SOCKET", &variable);
+    let output = command.output().unwrap();
+    let seen = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(seen, format!("socket [{variable}]\n"));
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0]).is_err());
+}
+
+#[test]
+fn a_service_manager_that_is_not_there_is_no_matter() {
+    let mut command = drainit(["--"]);
+    command
+        .args(puppet("web TERM=0"))
+        .env("NOTIFY_SOCKET", "/no/such/socket");
+    let mut running = Running::start(&mut command);
+    running.wait_for_puppet("web");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.wait_exit(), 0);
+    assert_eq!(
+        running.count("NOTIFY_SOCKET=/no/such/socket isn't told all"),
+        1
+    );
+}
+
+#[test]
+fn a_supervisord_below_is_warned_of_once() {
+    const WARNING: &str = "supervisord runs below drainit";
+    let scratch = Scratch::new();
+    let supervisord = puppet_program(&scratch, "supervisord");
+    let supervisord = supervisord.to_str().unwrap();
+    // Of who isn't named it is known once all processes were looked at.
+    let script = format!("#!/bin/sh\n{supervisord} web TERM=0 HUP=\ntrue\n");
+    let script = scratch.program("start.sh", &script);
+    let script = script.to_str().unwrap();
+    for (words, is_named) in [
+        (&[supervisord, "web", "TERM=0", "HUP="][..], true),
+        (&[script], false),
+    ] {
+        let mut running = Running::start(drainit(["--"]).args(words));
+        running.wait_for_puppet("web");
+        if is_named {
+            running.wait_for_line(WARNING);
+        }
+        running.signal(libc::SIGTERM);
+        running.wait_exit();
+        assert_eq!(running.count(WARNING), 1, "{}", running.log());
     }
 }

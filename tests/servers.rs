@@ -2,7 +2,7 @@
 //! own. What PHP waits for is released by the test when drainit has said that
 //! it is where it could lose a request, so that nothing depends on timing.
 //!
-//! Needs nginx, php-fpm, the user www-data, and root, for other users and for
+//! Needs nginx, php-fpm, haproxy, lighttpd, the user www-data, and root, for other users and for
 //! namespaces.
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +17,10 @@ mod dispositions;
 mod http;
 #[path = "servers/network.rs"]
 mod network;
+#[path = "servers/notify.rs"]
+mod notify;
+#[path = "servers/proxies.rs"]
+mod proxies;
 #[path = "servers/run.rs"]
 mod run;
 #[path = "servers/site.rs"]

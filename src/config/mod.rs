@@ -392,6 +392,34 @@ mod tests {
             "a second daemon directive is an error"
         );
 
+        let config = only(command(&["node", "lighttpd", "-f", "x"]));
+        assert_eq!(config.services[0].command.len(), 4);
+        for (words, expected) in [
+            (
+                &["lighttpd", "-f", "x"][..],
+                &["lighttpd", "-f", "x", "-D"][..],
+            ),
+            (
+                &["lighttpd", "-D", "-f", "x"],
+                &["lighttpd", "-D", "-f", "x"],
+            ),
+            (&["haproxy", "-f", "x"], &["haproxy", "-f", "x"]),
+        ] {
+            let config = resolve(&["lighttpd", "haproxy"], &[], command(words)).unwrap();
+            assert_eq!(config.services[0].command, expected);
+        }
+        let unnamed = message(resolve(&["haproxy"], &[], services(&["haproxy"])));
+        assert!(unnamed.contains("known only by a command"), "{unnamed}");
+
+        for (words, expected) in [
+            (&["/start.sh", "/usr/bin/supervisord", "-n"][..], true),
+            (&["/start.sh", "-c", "a; exec supervisord -n"], true),
+            (&["/start.sh", "/etc/supervisord.conf"], false),
+        ] {
+            let named = only(command(words)).services[0].names_supervisord;
+            assert_eq!(named, expected, "{words:?}");
+        }
+
         // A script that is called nginx is stopped as one, but itself by TERM.
         let config = only(services(&["nginx=/start.sh"]));
         let (wrapper, ready) = (&config.services[0], config.plan.services[0].ready);

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::reader::Given;
 use super::value::{Error, usage};
 use super::{Host, words};
-use crate::preset::{Kind, Preset, foreground_variables, has_daemon_directive, php_fpm_rank};
+use crate::preset::{
+    Kind, Preset, foreground_variables, has_daemon_directive, is_supervisord, php_fpm_rank,
+};
 use crate::signal::Signal;
 use crate::status::Failure;
 use crate::sys::path::SearchSbin;
@@ -35,6 +37,8 @@ pub struct ServiceConfig {
     /// A word of its command is a preset's name, as in `/docker-entrypoint.sh
     /// nginx`: it may become one.
     pub names_preset: bool,
+    /// A word of its command is supervisord's, by itself or in a line for a shell.
+    pub names_supervisord: bool,
     /// What its processes are to have that is not as it is with us.
     pub setting: Setting,
 }
@@ -146,7 +150,7 @@ pub(super) fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, 
                 by_command(name, command, SearchSbin::No, host)?
             }
             None => match Preset::by_name(name) {
-                Some(preset) if preset.arguments.is_some() => by_name(name, host)?,
+                Some(preset) if preset.runs_by_name => by_name(name, host)?,
                 _ => {
                     return Err(wrong(format!(
                         "{name} is known only by a command: --service '{name}=COMMAND'"
@@ -169,7 +173,6 @@ pub(super) fn single(command: Vec<OsString>, host: &Host) -> Result<ServiceConfi
 
 /// A preset by its name alone.
 fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
-    let preset = Preset::by_name(name);
     let mut program = name.to_owned();
     if name == "php-fpm" {
         let newest = (host.php_fpms)()
@@ -178,16 +181,7 @@ fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
             .max();
         program = newest.map_or(program, |(_, file)| file);
     }
-    let arguments = preset
-        .and_then(|preset| preset.arguments)
-        .unwrap_or_default();
-    let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
-    by_command(
-        name,
-        words.map(OsString::from).collect(),
-        SearchSbin::Yes,
-        host,
-    )
+    by_command(name, vec![program.into()], SearchSbin::Yes, host)
 }
 
 fn by_command(
@@ -215,9 +209,13 @@ fn by_command(
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let names_preset = command.iter().any(|word| is_preset_named(word, host));
-    if by_program.is_some_and(|preset| preset.kind == Kind::Fpm) && !stays_in_foreground(&arguments)
-    {
-        command.push("-F".into());
+    let is_supervisord = |part| is_supervisord(&base_name(part));
+    let names_supervisord = command.iter().flat_map(|it| parts(it)).any(is_supervisord);
+    let foreground = by_program.map_or(&[][..], |preset| preset.foreground);
+    if let Some(word) = foreground.first() {
+        if !arguments.iter().any(|it| foreground.contains(&it.as_str())) {
+            command.push(word.into());
+        }
     }
     Ok(ServiceConfig {
         name: name.to_owned(),
@@ -232,6 +230,7 @@ fn by_command(
             &[]
         },
         names_preset,
+        names_supervisord,
         setting: Setting::default(),
     })
 }
@@ -247,11 +246,16 @@ fn unset(names: &[&str], host: &Host) -> &'static [&'static str] {
         .unwrap_or_default()
 }
 
+/// A word's own words where it is a line for `sh -c`, else itself.
+fn parts(word: &OsStr) -> impl Iterator<Item = &OsStr> {
+    let is_between = |byte: &u8| b" \t\n;&|()'\"".contains(byte);
+    let parts = word.as_bytes().split(is_between);
+    parts.map(OsStr::from_bytes)
+}
+
 /// Whether a preset is named in a word, by itself or, for `sh -c`, with others.
 fn is_preset_named(word: &OsStr, host: &Host) -> bool {
-    let is_between = |byte: &u8| b" \t\n;&|()'\"".contains(byte);
-    let mut parts = word.as_bytes().split(is_between).map(OsStr::from_bytes);
-    parts.any(|part| {
+    parts(word).any(|part| {
         // /etc/nginx is a directory.
         Preset::by_name(&base_name(part)).is_some()
             && (!part.as_bytes().contains(&b'/') || (host.find)(part, SearchSbin::No).is_ok())
@@ -262,11 +266,4 @@ pub(super) fn base_name(word: &OsStr) -> String {
     Path::new(word)
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// php-fpm(8): `-F`, or `--nodaemonize`.
-fn stays_in_foreground(arguments: &[String]) -> bool {
-    arguments
-        .iter()
-        .any(|argument| argument == "-F" || argument == "--nodaemonize")
 }

@@ -82,6 +82,7 @@ impl Config {
             stop_is_given: false,
             variables: &[],
             names_preset: false,
+            names_supervisord: false,
             setting: Setting::default(),
         });
         let services: ByService<ServiceConfig> = service.into_iter().collect();

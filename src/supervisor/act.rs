@@ -13,7 +13,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use super::members::{Member, Table};
-use super::{Exec, Supervisor, panic};
+use super::{Exec, Supervisor, notify, panic};
 use crate::config::service::{ServiceConfig, Setting};
 use crate::core::event::{Event, Force, Layer, Order, Scope, State, Timestamp};
 use crate::core::plan::ServiceId;
@@ -196,6 +196,11 @@ impl Supervisor {
         let is_alone = config.services.len() == 1;
         // Nothing of ours is to be seen where we stand in for another.
         let of_ours = config.stand_in.is_none();
+        let hidden = if of_ours {
+            &[notify::VARIABLE][..]
+        } else {
+            &[]
+        };
         let of_ours = of_ours.then_some((OsStr::new("DRAINIT_DELAY"), OsStr::new("0")));
         let empty = service.variables.iter();
         let empty = empty.map(|name| (OsStr::new(*name), OsStr::new("")));
@@ -219,6 +224,7 @@ impl Supervisor {
             file: &service.program,
             command: &service.command,
             variables: &variables,
+            hidden,
             terminal: if let Some(terminal) = config.stand_in.as_ref().and_then(|it| it.terminal) {
                 terminal
             } else if may_have_terminal && process::owns_terminal() {
@@ -432,7 +438,10 @@ impl Supervisor {
                 Whom::Layer(layer),
                 by_preset(table.masters(&its, Kind::Fpm)),
             )],
-            Layer::Workers => vec![(Whom::Layer(layer), by_preset(table.workers(&its)))],
+            Layer::Workers => vec![(
+                Whom::Layer(layer),
+                by_preset(table.workers(&its, Kind::Fpm)),
+            )],
             Layer::Main => self.last_targets(scope, &table, &its),
         };
         let mut asked = Vec::new();
@@ -463,7 +472,21 @@ impl Supervisor {
                 asked.extend(refused);
             }
         }
+        if layer == Layer::Web && !asked.is_empty() {
+            self.remember_handed_on(scope, &table, &its);
+        }
         self.await_end_of(scope, asked);
+    }
+
+    /// Their masters tell these workers, who are not to be asked as orphans once more.
+    fn remember_handed_on(&mut self, scope: Scope, table: &Table, its: &[usize]) {
+        let told = self.told_mut(scope);
+        let workers = table.workers(its, Kind::Web).into_iter();
+        for member in workers.filter_map(|index| table.get(index)) {
+            if let Some(preset) = member.preset.filter(|it| it.is_cut_by_second_stop()) {
+                told.remember(&member.process, preset.stop);
+            }
+        }
     }
 
     /// Whom the last layer means: the main process, and if that is a shell, what it
@@ -654,6 +677,10 @@ impl Supervisor {
             let is_main =
                 self.mains.get(id).and_then(|main| main.ids.pid) == Some(member.process.pid);
             match preset.handed_on(signal, is_only && is_main) {
+                // A haproxy without a master can't reload.
+                Ok((signal, _)) if !may_catch(&member.process, signal) => {
+                    say(format!("gets no {signal}, which it has no handler for"));
+                }
                 Ok((signal, remark)) => {
                     if let Sent::Refused(error) = self.signal(&member.process, signal) {
                         say(format!("can't be sent {signal}: {error}"));
@@ -834,6 +861,11 @@ fn what_failed(service: &ServiceConfig, step: Step) -> String {
         }
         _ => format!("{} can't be executed", service.program.display()),
     }
+}
+
+fn may_catch(process: &Process, signal: Signal) -> bool {
+    let handling = process.handling(signal);
+    matches!(handling, Handling::Caught | Handling::Unknown)
 }
 
 fn is_script(file: &Path) -> bool {

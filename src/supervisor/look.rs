@@ -14,7 +14,7 @@ use crate::core::event::{
     Arrivals, Attendance, Busy, Condition, Event, Listens, Remains, Scope, Sight, Unsent,
 };
 use crate::core::plan::{ServiceId, StopAfter};
-use crate::preset::Kind;
+use crate::preset::{Kind, Preset};
 use crate::report::record::HeldUp;
 use crate::signal::Signal;
 use crate::sys::proc::{self, Handling};
@@ -79,7 +79,11 @@ pub(super) fn held_by(table: &Table, members: &[usize]) -> Held {
         unseen_users: Vec::new(),
     };
     // A worker has what its master has, and its connections: thousands.
-    let looked_into = members.iter().filter(|index| !table.is_worker(**index));
+    let tells_more = |index: &usize| {
+        let preset = table.get(*index).and_then(|member| member.preset);
+        !table.is_worker(*index) || preset.is_some_and(Preset::has_listening_workers)
+    };
+    let looked_into = members.iter().filter(|index| tells_more(index));
     for member in looked_into.filter_map(|index| table.get(*index)) {
         if !table.is_whole {
             // Its number may be another process's in that /proc.
@@ -178,7 +182,7 @@ impl Supervisor {
         let table = self.table();
         let its = table.of(scope);
         let masters = table.masters(&its, Kind::Fpm);
-        let has_workers = !table.workers(&its).is_empty();
+        let has_workers = !table.workers(&its, Kind::Fpm).is_empty();
         let attendance = if masters.is_empty() && !has_workers {
             Attendance::Nobody
         } else {
@@ -353,7 +357,7 @@ impl Supervisor {
         let table = self.table();
         let its = table.of(Scope::Service(id));
         let workers: Vec<Slept> = table
-            .workers(&its)
+            .workers(&its, Kind::Fpm)
             .into_iter()
             .filter_map(|index| {
                 let process = &table.get(index)?.process;

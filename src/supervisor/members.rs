@@ -239,9 +239,9 @@ impl Table {
         of.iter().copied().filter(is_master).collect()
     }
 
-    /// php-fpm's workers among those of a scope.
-    pub(super) fn workers(&self, of: &[usize]) -> Indices {
-        let is_worker = |index: &usize| self.has_kind(*index, Kind::Fpm) && self.is_worker(*index);
+    /// The workers of that kind among those of a scope.
+    pub(super) fn workers(&self, of: &[usize], kind: Kind) -> Indices {
+        let is_worker = |index: &usize| self.has_kind(*index, kind) && self.is_worker(*index);
         of.iter().copied().filter(is_worker).collect()
     }
 
@@ -570,7 +570,8 @@ mod tests {
         let named = |indices: Indices| pids(&table, &indices);
         assert_eq!(named(table.masters(&all, Kind::Web)), ["3"]);
         assert_eq!(named(table.masters(&all, Kind::Fpm)), ["5", "9"]);
-        assert_eq!(named(table.workers(&all)), ["6"]);
+        assert_eq!(named(table.workers(&all, Kind::Web)), ["4"]);
+        assert_eq!(named(table.workers(&all, Kind::Fpm)), ["6"]);
         assert_eq!(named(table.others(&all)), ["2"]);
         assert!(table.is_worker(2) && !table.is_worker(1) && !table.is_worker(7));
     }

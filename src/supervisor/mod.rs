@@ -22,10 +22,12 @@ use log::{debug, info, warn};
 use crate::config::Config;
 use crate::config::value::{self, Marker};
 use crate::control::server::Server;
-use crate::core::event::{Action, Condition, Event, Health, Notice, Scope, StopRequest, Timestamp};
+use crate::core::event::{
+    Action, Condition, Event, Health, Notice, Scope, State, StopRequest, Timestamp,
+};
 use crate::core::machine::Machine;
 use crate::core::plan::{ByService, ServiceId};
-use crate::preset::Preset;
+use crate::preset::{self, Preset};
 use crate::report::exit;
 use crate::report::logger::{self, OURSELVES, REPORT};
 use crate::report::record::Record;
@@ -42,6 +44,7 @@ use arrivals::Came;
 use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
+use notify::Notifier;
 use refusals::Refusals;
 
 mod act;
@@ -49,6 +52,7 @@ mod arrivals;
 mod look;
 mod marker;
 mod members;
+mod notify;
 mod panic;
 mod refusals;
 mod requests;
@@ -56,6 +60,7 @@ mod termination_log;
 
 /// What runs the services. See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "questions of their own")]
 pub struct Supervisor {
     config: Rc<Config>,
     machine: Machine,
@@ -65,6 +70,10 @@ pub struct Supervisor {
     wakes: Wakes,
     /// Where `drainit ready` asks; `None` where it can't, or isn't to.
     control: Option<Server>,
+    /// Who told us by `NOTIFY_SOCKET` that it is to know how far we are.
+    notifier: Option<Notifier>,
+    /// It was said that a supervisord runs below us.
+    is_supervisord_said: bool,
     marker: DrainMarker,
     mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
@@ -138,6 +147,8 @@ impl Supervisor {
             own_pid: Pid::own(),
             wakes,
             control: None,
+            notifier: None,
+            is_supervisord_said: false,
             marker: DrainMarker::new(config.marker.path()),
             mains: config.services.iter().map(|_| Main::default()).collect(),
             here_before: Vec::new(),
@@ -162,6 +173,9 @@ impl Supervisor {
     /// Runs the services until all is over; returns the exit code.
     pub fn run(mut self) -> u8 {
         self.introduce();
+        if self.config.services.iter().any(|it| it.names_supervisord) {
+            self.warn_of_supervisord();
+        }
         if self
             .config
             .stand_in
@@ -177,10 +191,12 @@ impl Supervisor {
         // Whoever became us by exec may have left some that have ended.
         self.reap();
         if self.config.stand_in.is_none() {
+            self.notifier = Notifier::new(std::env::var_os(notify::VARIABLE));
             self.say_what_runs_already();
         }
         self.tell(Event::Tick);
         while !self.machine.is_over() {
+            self.notify();
             let Woken { signals, is_asked } = self.wait();
             self.table = None;
             // What was executed before a signal came may have asked for it.
@@ -207,6 +223,7 @@ impl Supervisor {
                 self.look();
             }
         }
+        self.notify();
         // Zombies that came since the last look.
         while let Reaped::Child(..) = process::reap() {
             self.record.orphans += 1;
@@ -316,15 +333,47 @@ impl Supervisor {
     /// that is to become an nginx serves only when it listens.
     fn health(&mut self) -> Health {
         let health = self.machine.health();
-        let [only] = &*self.config.services else {
-            return health;
-        };
-        let is_to_listen = only.preset.is_some() || only.names_preset;
         let id = ServiceId(0);
-        if health == Health::Ready && is_to_listen && !self.is_seen_listening(id) {
+        if health == Health::Ready && self.is_lone_to_listen() && !self.is_seen_listening(id) {
             Health::Starting
         } else {
             health
+        }
+    }
+
+    /// Whether there is one service, which is a preset or may become one.
+    fn is_lone_to_listen(&self) -> bool {
+        matches!(&*self.config.services, [only] if only.preset.is_some() || only.names_preset)
+    }
+
+    /// Tells the service manager what has changed, if there is one.
+    fn notify(&mut self) {
+        let Some(mut notifier) = self.notifier.take() else {
+            return;
+        };
+        let health = if notifier.is_ready_told() {
+            self.machine.health()
+        } else {
+            self.health()
+        };
+        let services = self.config.services.each();
+        let services = services.map(|(id, service)| (&*service.name, self.machine.state(id)));
+        let services: Vec<(&str, State)> = services.collect();
+        let stop = self.machine.stopping_since();
+        let stop = stop.map(|_| match self.record.requested_by() {
+            Some(by) => format!("stopping by {by}"),
+            None => "stopping".to_owned(),
+        });
+        notifier.tell(health, notify::status(stop, &services));
+        self.notifier = Some(notifier);
+    }
+
+    /// One that stays starts again what we have stopped.
+    fn warn_of_supervisord(&mut self) {
+        if !mem::replace(&mut self.is_supervisord_said, true) && self.config.stand_in.is_none() {
+            warn!(target: OURSELVES, "supervisord runs below drainit, and starts again what \
+                  drainit stops: run its programs by drainit in its place; drainit-import \
+                  turns its file into ours (docs/moving-from-supervisord.md)");
         }
     }
 
@@ -367,6 +416,10 @@ impl Supervisor {
         });
         self.table = Some(Rc::clone(&table));
         self.is_table_old = false;
+        let mut all = table.all().iter();
+        if all.any(|it| preset::is_supervisord(&it.process.comm)) {
+            self.warn_of_supervisord();
+        }
         table
     }
 
@@ -462,7 +515,10 @@ impl Supervisor {
         let deadline = self.machine.deadline();
         let until_deadline = deadline.map(|deadline| deadline.since(self.now()));
         let until_look = must_look.then_some(self.look_after);
-        let timeout = until_deadline.into_iter().chain(until_look).min();
+        let until_notified = self.notifier.as_ref().filter(|_| self.is_lone_to_listen());
+        let until_notified = until_notified.and_then(|it| it.look_after(self.now()));
+        let timeouts = until_deadline.into_iter().chain(until_look);
+        let timeout = timeouts.chain(until_notified).min();
         self.wakes.wait(timeout, descriptors)
     }
 
@@ -502,12 +558,15 @@ impl Supervisor {
         let is_plain_command = signal == Signal::INT
             && matches!(&*self.record.services, [only] if !only.is_preset)
             && (self.is_plain() || !self.runs_preset(|_| true));
-        let winch_stops =
-            signal == Signal::WINCH && !self.is_resize() && self.runs_preset(Preset::is_apache);
+        let image_stops = match signal {
+            Signal::WINCH => !self.is_resize() && self.runs_preset(Preset::is_apache),
+            Signal::USR1 => !self.is_plain() && self.runs_preset(Preset::is_haproxy),
+            _ => false,
+        };
         Surroundings {
             interrupt_stops: self.config.platform.interrupt_stops,
             plain_command: is_plain_command,
-            winch_stops,
+            image_stops,
         }
     }
 

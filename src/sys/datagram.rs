@@ -3,10 +3,12 @@
 //! who has sent each. There is no connection: who sends and then goes, or never reads
 //! the answer, leaves nothing behind.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
@@ -110,6 +112,19 @@ pub fn ask(
     receive(&socket, buffer, MsgFlags::empty())
 }
 
+/// Sends to the socket that has this name, a path or, behind an `@`, an abstract one. It
+/// never waits: an error of the kind `WouldBlock` where there is no room.
+pub fn send_to(name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name)?,
+        None => UnixAddr::new(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendto(socket.as_raw_fd(), bytes, &address, flags)?;
+    Ok(())
+}
+
 /// `sun_family` alone: unix(7).
 const ADDRESS_WITHOUT_NAME: libc::socklen_t = 2;
 
@@ -198,6 +213,29 @@ mod tests {
         // It is there, and says nothing.
         assert_eq!(ask().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(server);
+    }
+
+    #[test]
+    fn a_socket_is_sent_to_by_its_path_or_its_abstract_name_and_never_waited_for() {
+        let name = name("send");
+        let socket = Named::bind(&name).unwrap();
+        let abstract_name = format!("@{name}");
+        send_to(abstract_name.as_ref(), b"one").unwrap();
+        assert_eq!(received(&socket, 10).unwrap().0, b"one");
+
+        let path = std::env::temp_dir().join(&name);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        send_to(path.as_os_str(), b"two").unwrap();
+        let mut buffer = [0; 3];
+        assert_eq!(socket.recv(&mut buffer).unwrap(), 3);
+        assert_eq!(&buffer, b"two");
+        let full = (0..100_000).find_map(|_| send_to(path.as_os_str(), &[0; 1000]).err());
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop(socket);
+        let refused = send_to(path.as_os_str(), b"x").unwrap_err().kind();
+        assert_eq!(refused, io::ErrorKind::ConnectionRefused);
+        fs::remove_file(&path).unwrap();
+        assert!(send_to("x".repeat(200).as_ref(), b"x").is_err());
     }
 
     #[test]

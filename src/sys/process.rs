@@ -207,6 +207,8 @@ pub struct Program<'a> {
     pub command: &'a [OsString],
     /// Variables set on top of our own environment; the last one of a name holds.
     pub variables: &'a [(&'a OsStr, &'a OsStr)],
+    /// Variables of ours that it is not to see.
+    pub hidden: &'a [&'static str],
     /// How it stands to the terminal.
     pub terminal: Terminal,
     /// The user that it runs as; ours if `None`.
@@ -401,6 +403,7 @@ impl Image {
         let words = || program.command.iter().map(|word| bytes(word));
         let script = [bytes("/bin/sh".as_ref()), bytes(program.file.as_os_str())];
         let mut variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        variables.retain(|(name, _)| !program.hidden.iter().any(|hidden| *hidden == name));
         for (name, value) in program.variables {
             variables.retain(|(old, _)| old != name);
             variables.push(((*name).into(), (*value).into()));
@@ -684,6 +687,7 @@ mod tests {
             file: Path::new(file),
             command,
             variables: &[],
+            hidden: &[],
             terminal: Terminal::OwnGroup,
             identity: None,
             directory: None,

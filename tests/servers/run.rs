@@ -259,6 +259,21 @@ impl Drainit<'_> {
         send(self.pid, number);
     }
 
+    /// Waits until it has done all that there was to do.
+    pub(crate) fn wait_until_asleep(&self) {
+        let stat = format!("/proc/{}/stat", self.pid);
+        wait_until("drainit sleeps", || {
+            let stat = fs::read_to_string(&stat).unwrap();
+            stat.contains(") S ")
+        });
+    }
+
+    /// Whether something that it has started has a handler for that signal.
+    pub(crate) fn is_caught(&self, signal: Signal) -> bool {
+        let mut its = processes().filter(|process| process.is_in(&self.site.dir));
+        its.any(|process| has(process.pid, "SigCgt:", signal))
+    }
+
     /// Sends SIGTERM and waits until nginx has been asked.
     pub(crate) fn stop(&self) {
         self.signal(libc::SIGTERM);
@@ -414,12 +429,16 @@ fn processes() -> impl Iterator<Item = Process> {
 
 /// Whether a process has that signal blocked, as drainit has: it reads it.
 fn blocks(pid: i32, signal: Signal) -> bool {
+    has(pid, "SigBlk:", signal)
+}
+
+fn has(pid: i32, set: &str, signal: Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let blocked = status
+    let signals = status
         .lines()
-        .find_map(|line| line.strip_prefix("SigBlk:"))
+        .find_map(|line| line.strip_prefix(set))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    blocked.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+    signals.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Sends a signal by its number: 37 has no name in nix.

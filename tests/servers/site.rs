@@ -22,9 +22,9 @@ const PAGES: [(&str, &str); 4] = [
     ("late.php", include_str!("pages/late.php")),
 ];
 
-const NGINX_PORT: u16 = 8080;
+pub(crate) const NGINX_PORT: u16 = 8080;
 const PHP_FPM_PORT: u16 = 9000;
-const UPSTREAM_PORT: u16 = 7000;
+pub(crate) const UPSTREAM_PORT: u16 = 7000;
 
 /// How php-fpm runs its workers.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Default for Setup<'_> {
 pub(crate) struct Site {
     pub(crate) dir: PathBuf,
     pub(crate) upstream: Upstream,
-    ip: Ipv4Addr,
+    pub(crate) ip: Ipv4Addr,
 }
 
 impl Site {
