@@ -102,6 +102,10 @@ pub struct Cli {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
+    /// Whether each line of a service has its name in front [default: false]
+    #[arg(long, value_name = "true|false")]
+    pub log_prefix: Option<String>,
+
     /// off, error, warn, info or debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,

@@ -40,7 +40,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The variables that ask for drainit where it was called by another init's name. Not
 /// that of the services: there is a command, which it gives way to.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 16] = [
     "DRAINIT_DELAY",
     "DRAINIT_GRACE_PERIOD",
     "DRAINIT_START_TIMEOUT",
@@ -49,6 +49,7 @@ const VARIABLES: [&str; 15] = [
     "DRAINIT_STOP_AFTER",
     "DRAINIT_LOG_FORMAT",
     "DRAINIT_LOG_LEVEL",
+    "DRAINIT_LOG_PREFIX",
     "DRAINIT_REWRITE",
     "DRAINIT_FORWARD_TO",
     "DRAINIT_PARENT_DEATH_SIGNAL",
@@ -109,6 +110,7 @@ impl Config {
         let quiet = host.option("--quiet", cli.quiet, "DRAINIT_QUIET")?;
         let stop_after = host.option("--stop-after", cli.stop_after, "DRAINIT_STOP_AFTER")?;
         let log_format = host.option("--log-format", cli.log_format, "DRAINIT_LOG_FORMAT")?;
+        let log_prefix = host.option("--log-prefix", cli.log_prefix, "DRAINIT_LOG_PREFIX")?;
         let log_level = host.option("--log-level", cli.log_level, "DRAINIT_LOG_LEVEL")?;
         let rewrites = host
             .listed("--rewrite", cli.rewrite, "DRAINIT_REWRITE")?
@@ -123,7 +125,7 @@ impl Config {
 
         let mut notes = Vec::new();
         let is_command = !cli.command.is_empty();
-        let services = if !is_command {
+        let mut services = if !is_command {
             let services = host.listed("--service", cli.services, "DRAINIT_SERVICES")?;
             if services.is_empty() {
                 notes.extend(service::skipped_entrypoint(host));
@@ -141,6 +143,11 @@ impl Config {
                 Path::new(&cli.command.join(OsStr::new(" "))).display()
             )));
         };
+
+        let has_prefix = log_prefix.map_or(Ok(false), |given| given.parse(value::boolean))?;
+        for service in &mut services {
+            service.setting.has_prefix = has_prefix;
+        }
 
         let start_timeout = start_timeout
             .map(|given| given.parse(value::start_timeout_for))

@@ -215,6 +215,7 @@ impl Supervisor {
             main.seen.before = listeners.map(inodes);
         }
         let may_have_terminal = is_alone && service.preset.is_none() && !service.names_preset;
+        let outputs = self.forwarders.start(service, config.log_format);
         let program = Program {
             file: &service.program,
             command: &service.command,
@@ -231,6 +232,7 @@ impl Supervisor {
             identity: service.setting.identity.as_ref(),
             directory: service.setting.directory.as_deref(),
             nofile: service.setting.nofile,
+            outputs: outputs.as_ref(),
         };
         self.table = None;
         match process::spawn(&program, &self.wakes.inherited) {

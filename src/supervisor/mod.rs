@@ -43,6 +43,7 @@ use arrivals::Came;
 use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
+use output::Forwarders;
 use refusals::Refusals;
 
 mod act;
@@ -50,6 +51,7 @@ mod arrivals;
 mod look;
 mod marker;
 mod members;
+mod output;
 mod panic;
 mod refusals;
 mod termination_log;
@@ -69,6 +71,7 @@ pub struct Supervisor {
     mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
     here_before: Vec<Process>,
+    forwarders: Forwarders,
     /// What was done, for each scope whose drain has begun.
     told: Vec<(Scope, Told)>,
     /// What runs below us, since it was last looked at.
@@ -139,6 +142,7 @@ impl Supervisor {
             marker: DrainMarker::new(config.marker.path()),
             mains: config.services.iter().map(|_| Main::default()).collect(),
             here_before: Vec::new(),
+            forwarders: Forwarders::default(),
             told: Vec::new(),
             table: None,
             is_table_old: false,
@@ -375,7 +379,14 @@ impl Supervisor {
             Table::default()
         } else {
             let ids: ByService<MainIds> = self.mains.iter().map(|main| main.ids).collect();
-            Table::read(self.own_pid, &ids, &self.here_before, &self.config)
+            let forwarders = self.forwarders.pids();
+            Table::read(
+                self.own_pid,
+                &ids,
+                &self.here_before,
+                forwarders,
+                &self.config,
+            )
         });
         self.table = Some(Rc::clone(&table));
         self.is_table_old = false;
@@ -534,6 +545,7 @@ impl Supervisor {
     /// Reaps all that have ended, and then tells of those that were main processes:
     /// whether anything is left is known by then.
     fn reap(&mut self) {
+        self.forwarders.reap();
         let mut ended = Vec::new();
         loop {
             match process::reap() {
