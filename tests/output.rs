@@ -11,7 +11,6 @@ mod common;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -185,6 +184,15 @@ fn drainit_waits_until_the_last_lines_are_read() {
     assert_eq!(wait_within_patience(&mut child), 0);
 }
 
+#[test]
+fn the_last_lines_are_before_the_report() {
+    let script = "$| = 1; print qq(line $_\\n) for 1..20000; print q(last)";
+    let mut running = Running::start(&mut prefixed(&["--", "perl", "-e", script]));
+    assert_eq!(running.wait_exit(), 0);
+    assert_eq!(running.count("perl: line "), 20000);
+    running.assert_order(&["perl: line 20000", "perl: last", " report "]);
+}
+
 /// stderr goes on while nobody reads stdout.
 #[test]
 fn the_streams_do_not_wait_for_each_other() {
@@ -333,18 +341,4 @@ fn where_no_forwarder_can_be_had_the_service_runs_without() {
         "{}",
         running.log()
     );
-}
-
-/// Needs root: a pipe of ours can be opened anew by another user only if it is its own.
-/// (Here the service itself becomes another user, which owns nothing.)
-#[test]
-fn the_pipe_of_a_service_is_its_users() {
-    let script = "echo anew >/dev/stdout; stat -L -c 'owner %u' /dev/stdout; sleep 1000";
-    let mut running = Running::start(&mut prefixed(&["--", "sh", "-c", script]));
-    running.wait_for_line("sh: anew");
-    let owner = running.wait_for_line("sh: owner");
-    let ours = fs::metadata("/proc/self").unwrap().uid();
-    assert_eq!(owner, format!("sh: owner {ours}"));
-    running.signal(SIGTERM);
-    running.wait_exit();
 }

@@ -841,3 +841,29 @@ fn is_script(file: &Path) -> bool {
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == *b"#!"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_an_entry_is_called_by_its_number_and_at_home_in_the_root() {
+        let mut identity = Identity {
+            uid: 12345.into(),
+            gid: 0.into(),
+            groups: Vec::new(),
+            name: None,
+            home: None,
+        };
+        let variables = |identity: &Identity| {
+            variables_of(identity)
+                .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
+        };
+        let expected = ["HOME=/", "USER=12345", "LOGNAME=12345"];
+        assert_eq!(variables(&identity), expected);
+        identity.name = Some("app".to_owned());
+        identity.home = Some("/home/app".into());
+        let expected = ["HOME=/home/app", "USER=app", "LOGNAME=app"];
+        assert_eq!(variables(&identity), expected);
+    }
+}

@@ -202,3 +202,57 @@ impl<'a> Stream<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+    use std::path::Path;
+
+    use nix::sys::signal::{SigHandler, SigSet};
+    use nix::sys::wait::waitpid;
+    use nix::unistd::{Gid, Uid};
+
+    use super::*;
+    use crate::sys::process::{Program, Terminal, spawn};
+    use crate::sys::wakes::Inherited;
+
+    /// Needs root.
+    #[test]
+    fn a_user_may_open_its_outputs_anew() {
+        let identity = Identity {
+            uid: Uid::from_raw(12345),
+            gid: Gid::from_raw(23456),
+            groups: Vec::new(),
+            name: None,
+            home: None,
+        };
+        let (from_stdout, stdout) = pipe(Some(&identity)).unwrap();
+        let (from_stderr, stderr) = pipe(Some(&identity)).unwrap();
+        let outputs = Outputs { stdout, stderr };
+        let script = "echo out >/dev/stdout; echo err >/dev/stderr";
+        let program = Program {
+            file: Path::new("/bin/sh"),
+            command: &["sh", "-c", script].map(Into::into),
+            variables: &[],
+            terminal: Terminal::OwnGroup,
+            identity: Some(&identity),
+            directory: None,
+            nofile: None,
+            outputs: Some(&outputs),
+        };
+        let inherited = Inherited {
+            mask: SigSet::thread_get_mask().unwrap(),
+            at_sigpipe: SigHandler::SigDfl,
+            at_sigchld: SigHandler::SigDfl,
+        };
+        let child = spawn(&program, &inherited).unwrap();
+        drop(outputs);
+        for (from, expected) in [(from_stdout, "out\n"), (from_stderr, "err\n")] {
+            let mut text = String::new();
+            File::from(from).read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected);
+        }
+        waitpid(unistd::Pid::from_raw(child.pid.raw()), None).unwrap();
+    }
+}
