@@ -71,15 +71,11 @@ fn forward(streams: &mut [Stream]) {
             }
             Err(_) => continue,
         }
-        let mut came = awaited
-            .iter()
-            .map(PollFd::any)
-            .collect::<Vec<_>>()
-            .into_iter();
-        for stream in streams.iter_mut() {
-            if stream.awaits().is_some() && came.next().flatten().unwrap_or_default() {
-                stream.go_on();
-            }
+        let came = awaited.iter().map(|it| it.any().unwrap_or(true));
+        let came: Vec<bool> = came.collect();
+        let waiting = streams.iter_mut().filter(|it| it.awaits().is_some());
+        for (stream, _) in waiting.zip(came).filter(|(_, came)| *came) {
+            stream.go_on();
         }
     }
 }
