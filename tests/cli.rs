@@ -81,6 +81,10 @@ fn bad_arguments_are_refused_in_one_line() {
         (&["--rewrite", "HUP=NIX", "true"], &["--rewrite", "'NIX'"]),
         (&["--marker", "here", "true"], &["--marker", "'here'"]),
         (&["--log-format", "xml", "true"], &["--log-format", "'xml'"]),
+        (
+            &["--log-prefix", "yes", "true"],
+            &["--log-prefix", "'yes'", "true nor false"],
+        ),
         (&["--log-level", "loud", "true"], &["--log-level", "'loud'"]),
         (&[""], &["empty"]),
         (&["nginx-snippet", "more"], &["'more'"]),
@@ -192,6 +196,7 @@ fn bad_variables_are_refused_by_their_names() {
         ("DRAINIT_MARKER", "here", "'here'"),
         ("DRAINIT_LOG_FORMAT", "xml", "'xml'"),
         ("DRAINIT_LOG_LEVEL", "loud", "'loud'"),
+        ("DRAINIT_LOG_PREFIX", "yes", "'yes'"),
     ] {
         assert_refused(drainit(["true"]).env(name, value), 2, &[name, part]);
         assert_refused(
@@ -256,6 +261,7 @@ fn a_flag_wins_over_its_variable_and_an_empty_one_is_unset() {
         "DRAINIT_MARKER",
         "DRAINIT_LOG_FORMAT",
         "DRAINIT_LOG_LEVEL",
+        "DRAINIT_LOG_PREFIX",
         "DRAINIT_SERVICES",
         "KUBERNETES_SERVICE_HOST",
     ] {

@@ -68,6 +68,28 @@ fn without_arguments_php_fpm_and_nginx_run_and_no_request_is_lost() {
 }
 
 #[test]
+fn with_prefixes_no_request_is_lost_either() {
+    let options = ["--env", "DRAINIT_LOG_PREFIX=true"];
+    let container = Container::start(&options, &stage("web"), &[]);
+    let pages = Pages::php(&container, 80);
+    let stopped = stop_under_load(&container, &pages);
+    let log = container.log();
+    let report = log.report();
+    // The last one's last line is before ours.
+    assert_order(&log.text(), &["php-fpm: ", "bye-bye!", "  report  "]);
+    assert_eq!(stopped.exit_code, 0, "{report}");
+}
+
+/// It has nothing that could be executed but drainit, nor /etc/passwd.
+#[test]
+fn an_image_from_scratch_has_prefixes() {
+    let image = binary_image();
+    let command = ["--log-prefix", "true", "--", "/drainit", "--version"];
+    let printed = docker(&[&["run", "--rm", &image][..], &command].concat());
+    assert!(printed.starts_with("drainit: drainit "), "{printed}");
+}
+
+#[test]
 fn without_arguments_and_php_fpm_nginx_runs_alone() {
     let container = Container::start(&[], &stage("nginx-only"), &[]);
     let pages = Pages::without_php(&container);

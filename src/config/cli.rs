@@ -42,7 +42,7 @@ const fn repeatable(name: &'static str, value: &'static str, help: &'static str)
 }
 
 /// In the order of the help. What reads the value of each is in [`super::Config::resolve`].
-pub static OPTIONS: [Opt; 16] = [
+pub static OPTIONS: [Opt; 17] = [
     repeatable(
         "service",
         "NAME[=COMMAND]",
@@ -118,6 +118,11 @@ pub static OPTIONS: [Opt; 16] = [
          the platform; /dev/termination-log on Kubernetes]",
     ),
     option("log-format", "FORMAT", "text or json [default: text]"),
+    option(
+        "log-prefix",
+        "true|false",
+        "Whether each line of a service has its name in front [default: false]",
+    ),
     option(
         "log-level",
         "LEVEL",

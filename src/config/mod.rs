@@ -85,7 +85,7 @@ impl Config {
 
         let mut notes = Vec::new();
         let is_command = !command.is_empty();
-        let services = if !is_command {
+        let mut services = if !is_command {
             let services = read.all(reader::SERVICE)?;
             if services.is_empty() {
                 notes.extend(service::skipped_entrypoint(host));
@@ -104,6 +104,10 @@ impl Config {
             )));
         };
 
+        let has_prefix = read.value("log-prefix", value::boolean)?.unwrap_or(false);
+        for service in &mut services {
+            service.setting.has_prefix = has_prefix;
+        }
         let start_timeout = read.value("start-timeout", value::start_timeout_for)?;
         let log_to = read.value("termination-log", value::place)?;
         let mut config = Self {

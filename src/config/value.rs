@@ -198,6 +198,11 @@ pub(super) fn is_group(text: &str) -> Result<bool, String> {
     }
 }
 
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is neither true nor false"))
+}
+
 pub(super) fn exit_code(text: &str) -> Result<u8, String> {
     let code = text.trim().parse();
     code.map_err(|_| format!("'{text}' is no exit code (0 to 255)"))

@@ -76,7 +76,7 @@ pub fn init(format: LogFormat, level: LevelFilter, start: Instant) {
 /// With a `?` for each control character, as ls(1) has it: a process may be
 /// called whatever it likes, and must not write lines of its own by that, or move
 /// the cursor.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 

@@ -2,6 +2,7 @@
 
 mod advice;
 pub mod exit;
+pub mod lines;
 pub mod logger;
 pub mod record;
 mod termination;

@@ -220,6 +220,7 @@ impl Supervisor {
             main.seen.before = listeners.map(inodes);
         }
         let may_have_terminal = is_alone && service.preset.is_none() && !service.names_preset;
+        let outputs = self.forwarders.start(service, config.log_format);
         let program = Program {
             file: &service.program,
             command: &service.command,
@@ -237,6 +238,7 @@ impl Supervisor {
             identity: service.setting.identity.as_ref(),
             directory: service.setting.directory.as_deref(),
             nofile: service.setting.nofile,
+            outputs: outputs.as_ref(),
         };
         self.table = None;
         match process::spawn(&program, &self.wakes.inherited) {
@@ -872,4 +874,30 @@ fn is_script(file: &Path) -> bool {
     let mut start = [0; 2];
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == *b"#!"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_an_entry_is_called_by_its_number_and_at_home_in_the_root() {
+        let mut identity = Identity {
+            uid: 12345.into(),
+            gid: 0.into(),
+            groups: Vec::new(),
+            name: None,
+            home: None,
+        };
+        let variables = |identity: &Identity| {
+            variables_of(identity)
+                .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
+        };
+        let expected = ["HOME=/", "USER=12345", "LOGNAME=12345"];
+        assert_eq!(variables(&identity), expected);
+        identity.name = Some("app".to_owned());
+        identity.home = Some("/home/app".into());
+        let expected = ["HOME=/home/app", "USER=app", "LOGNAME=app"];
+        assert_eq!(variables(&identity), expected);
+    }
 }

@@ -10,6 +10,7 @@ use log::{info, warn};
 use super::Supervisor;
 use super::arrivals::Came;
 use super::members::Table;
+use super::output::Written;
 use crate::core::event::{
     Arrivals, Attendance, Busy, Condition, Event, Listens, Remains, Scope, Sight, Unsent,
 };
@@ -449,18 +450,22 @@ impl Supervisor {
             .map(HeldUp::Ignores)
     }
 
+    /// By the kernel to clients, and by forwarders to who reads our log.
     fn look_whether_flushed(&mut self) -> Option<Event> {
-        if self.ports.is_empty() {
-            return Some(Event::Unsent(Unsent::None));
-        }
-        // Where it can't be seen, it is waited for as long as for one who reads
-        // nothing.
-        let unsent = sockets::unsent(&self.ports).ok()?;
+        let written = self.forwarders.look();
+        let unsent = if self.ports.is_empty() {
+            0
+        } else {
+            // Where it can't be seen, it is waited for as long as for one who reads
+            // nothing.
+            sockets::unsent(&self.ports).unwrap_or(u64::MAX)
+        };
         let before = mem::replace(&mut self.unsent, unsent);
-        match unsent {
-            0 => Some(Event::Unsent(Unsent::None)),
-            less if less < before => Some(Event::Unsent(Unsent::Shrunk)),
-            _ => None,
+        match (unsent, written) {
+            (0, Written::All) => Some(Event::Unsent(Unsent::None)),
+            (_, Written::More) => Some(Event::Unsent(Unsent::Shrunk)),
+            (less, _) if less < before => Some(Event::Unsent(Unsent::Shrunk)),
+            (_, Written::All | Written::Nothing) => None,
         }
     }
 }

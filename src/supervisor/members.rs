@@ -55,11 +55,12 @@ impl Default for Table {
 pub(super) type Indices = Vec<usize>;
 
 impl Table {
-    /// As /proc shows it, with our main processes in any case.
+    /// As /proc shows it, with our main processes in any case, and without forwarders.
     pub(super) fn read(
         own_pid: Pid,
         mains: &ByService<MainIds>,
         here_before: &[Process],
+        forwarders: &[Pid],
         config: &Config,
     ) -> Self {
         let (mut processes, is_whole) = match proc::below(own_pid) {
@@ -67,6 +68,7 @@ impl Table {
             // Another namespace's /proc, or none, or no descriptor to read it by.
             Err(_) => (Vec::new(), false),
         };
+        processes.retain(|process| !forwarders.contains(&process.pid));
         processes.sort_unstable_by_key(|process| process.pid);
         let seen = processes.len();
         let mut unseen = Vec::new();
@@ -451,7 +453,13 @@ mod tests {
         };
         let config = Config::resolve(cli, &host).unwrap();
         let mains = mains.map(|pid| MainIds { pid, group: None });
-        Table::read(own_pid, &mains.into_iter().collect(), here_before, &config)
+        Table::read(
+            own_pid,
+            &mains.into_iter().collect(),
+            here_before,
+            &[],
+            &config,
+        )
     }
 
     /// A process of `parent`, in `group` and a session of that id.

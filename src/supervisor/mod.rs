@@ -45,6 +45,7 @@ use look::{LOOK_FIRST, Seen};
 use marker::DrainMarker;
 use members::{MainIds, Table};
 use notify::Notifier;
+use output::Forwarders;
 use refusals::Refusals;
 
 mod act;
@@ -53,6 +54,7 @@ mod look;
 mod marker;
 mod members;
 mod notify;
+mod output;
 mod panic;
 mod refusals;
 mod requests;
@@ -78,6 +80,7 @@ pub struct Supervisor {
     mains: ByService<Main>,
     /// What ran below us before we started anything: no service's.
     here_before: Vec<Process>,
+    forwarders: Forwarders,
     /// What was done, for each scope whose drain has begun.
     told: Vec<(Scope, Told)>,
     /// What runs below us, since it was last looked at.
@@ -152,6 +155,7 @@ impl Supervisor {
             marker: DrainMarker::new(config.marker.path()),
             mains: config.services.iter().map(|_| Main::default()).collect(),
             here_before: Vec::new(),
+            forwarders: Forwarders::default(),
             told: Vec::new(),
             table: None,
             is_table_old: false,
@@ -412,7 +416,14 @@ impl Supervisor {
             Table::default()
         } else {
             let ids: ByService<MainIds> = self.mains.iter().map(|main| main.ids).collect();
-            Table::read(self.own_pid, &ids, &self.here_before, &self.config)
+            let forwarders = self.forwarders.pids();
+            Table::read(
+                self.own_pid,
+                &ids,
+                &self.here_before,
+                forwarders,
+                &self.config,
+            )
         });
         self.table = Some(Rc::clone(&table));
         self.is_table_old = false;
@@ -584,6 +595,7 @@ impl Supervisor {
     /// Reaps all that have ended, and then tells of those that were main processes:
     /// whether anything is left is known by then.
     fn reap(&mut self) {
+        self.forwarders.reap();
         let mut ended = Vec::new();
         loop {
             match process::reap() {

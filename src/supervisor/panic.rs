@@ -29,7 +29,12 @@ pub(super) fn forget_main(pid: Pid) {
 /// A panic should be impossible. If one happens all the same, the services are
 /// asked to stop, and killed when their time is over.
 pub(super) fn end_in_hook(patience: Duration) {
+    let own_pid = Pid::own();
     std::panic::set_hook(Box::new(move |panic| {
+        // The services are none of a forwarder's.
+        if Pid::own() != own_pid {
+            std::process::exit(101);
+        }
         // The panic may have come while it was held.
         let mains = MAINS
             .try_lock()

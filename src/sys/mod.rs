@@ -5,6 +5,7 @@
 //! by one); for a signal's disposition; and for the moment between fork and exec.
 
 pub mod datagram;
+pub mod forward;
 pub mod path;
 pub mod pidfd;
 pub mod proc;

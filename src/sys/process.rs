@@ -121,6 +121,84 @@ fn status_of(status: libc::c_int) -> Status {
     }
 }
 
+/// The signal by which the kernel tells us that a forwarder has ended. To waitpid(2) who
+/// tells by another signal than SIGCHLD is no child, unless it is asked for such: what
+/// [`reap`] says of the services is the same with forwarders and without.
+pub(super) const FORWARDER_ENDED: libc::c_int = libc::SIGURG;
+
+/// Forks a process that forwards what others write, until there is no more of it. Of
+/// our descriptors it has the first three, and those that it is `given`, which we have
+/// no longer. All signals stay blocked that we have blocked.
+pub fn fork_forwarder<const N: usize>(
+    given: [OwnedFd; N],
+    forward: impl FnOnce([OwnedFd; N]),
+) -> io::Result<Pid> {
+    let none = 0_usize;
+    // SAFETY: without a flag, a stack, or a place for a thread's id this is fork(2), but
+    // for the signal at the end. Only one thread is there in what we execute, so that no
+    // lock can be held in the child that nobody gives back; where tests have several,
+    // the child makes system calls alone. It never returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, FORWARDER_ENDED, none, none, none, none) };
+    match libc::pid_t::try_from(pid).unwrap_or(-1) {
+        0 => {
+            // Only for who looks at the process.
+            let _ = nix::sys::prctl::set_name(c"drainit-log");
+            close_all_but(&given);
+            forward(given);
+            // SAFETY: takes and keeps no memory of ours.
+            unsafe { libc::_exit(0) }
+        }
+        pid => Pid::new(pid).ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// Reaps that forwarder, if it has ended.
+pub fn has_forwarder_ended(forwarder: Pid) -> bool {
+    let flags = libc::WNOHANG | libc::__WCLONE;
+    // SAFETY: no status is written.
+    unsafe { libc::waitpid(forwarder.raw(), ptr::null_mut(), flags) != 0 }
+}
+
+/// Closes all descriptors but the first three and these. What held them open would keep
+/// others waiting for their end.
+fn close_all_but<const N: usize>(given: &[OwnedFd; N]) {
+    /// Where there is no `close_range(2)`: ours are few, and have low numbers.
+    const HIGH: libc::c_int = 1024;
+    let mut keep = given.each_ref().map(AsRawFd::as_raw_fd);
+    keep.sort_unstable();
+    let mut first = libc::STDERR_FILENO + 1;
+    for next in keep.into_iter().chain([libc::c_int::MAX]) {
+        if first < next {
+            // SAFETY: takes numbers; nobody uses those descriptors in this process.
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
+            if closed != 0 {
+                for descriptor in first..next.min(HIGH) {
+                    // SAFETY: as above. Most aren't open.
+                    unsafe { libc::close(descriptor) };
+                }
+            }
+        }
+        first = next.saturating_add(1);
+    }
+}
+
+unsafe extern "C" {
+    /// Where the linker has our code begin.
+    safe static __executable_start: u8;
+    /// Where it ends.
+    safe static etext: u8;
+}
+
+/// Gives back the memory that our code is in, until it is executed again: the kernel
+/// counts it for each process that has executed it, 64 kB at a time.
+pub fn forget_code() {
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    let length = end.addr().saturating_sub(start.addr());
+    // SAFETY: nothing there was ever written to, so that what is forgotten is what the
+    // file has, and comes from there again. It is a hint: nothing else may come of it.
+    unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
+}
+
 /// Has orphans below us become our children, as they do anyway below PID 1.
 pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
@@ -218,6 +296,17 @@ pub struct Program<'a> {
     pub directory: Option<&'a Path>,
     /// How many descriptors it may have open, and allow itself; as we may if `None`.
     pub nofile: Option<u64>,
+    /// What takes the place of our standard output and error.
+    pub outputs: Option<&'a Outputs>,
+}
+
+/// Where a program writes.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Its standard output.
+    pub stdout: OwnedFd,
+    /// Its standard error.
+    pub stderr: OwnedFd,
 }
 
 /// How a program that we start stands to our terminal. Whichever it is but the last,
@@ -503,6 +592,10 @@ fn set_up(program: &Program, image: &Image, inherited: &Inherited) -> Result<(),
         limit_descriptors(nofile).map_err(at(Step::Limit))?;
     }
     join_terminal(program.terminal).map_err(at(Step::Execute))?;
+    if let Some(Outputs { stdout, stderr }) = program.outputs {
+        unistd::dup2_stdout(stdout).map_err(at(Step::Execute))?;
+        unistd::dup2_stderr(stderr).map_err(at(Step::Execute))?;
+    }
     if let Some(identity) = program.identity {
         become_user(identity).map_err(at(Step::User))?;
     }
@@ -692,6 +785,7 @@ mod tests {
             identity: None,
             directory: None,
             nofile: None,
+            outputs: None,
         }
     }
 
@@ -814,6 +908,36 @@ mod tests {
                 "Groups: 5 6 23456 ",
             ]
         );
+    }
+
+    #[test]
+    fn a_forwarder_is_no_child_of_those_that_are_reaped_and_holds_what_it_is_to_hold() {
+        let (kept, writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (others, others_writer) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (go, go_on) = unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        let forwarder = fork_forwarder([go, writer], |[go, writer]| {
+            let _ = unistd::read(go, &mut [0]);
+            let _ = unistd::write(writer, b"forwarded");
+        })
+        .unwrap();
+        drop(others_writer);
+        // It has closed its copy, so that this ends.
+        assert_eq!(unistd::read(&others, &mut [0]), Ok(0));
+        let mut status = 0;
+        let flags = libc::WNOHANG;
+        // SAFETY: `status` is a valid place for the status.
+        let waited = check(unsafe { libc::waitpid(forwarder.raw(), &raw mut status, flags) });
+        assert_eq!(waited.unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        assert!(!has_forwarder_ended(forwarder));
+        let comm = fs::read_to_string(format!("/proc/{forwarder}/comm")).unwrap();
+        assert_eq!(comm, "drainit-log\n");
+
+        unistd::write(&go_on, b"x").unwrap();
+        let mut text = [0; 16];
+        assert_eq!(unistd::read(&kept, &mut text), Ok(9));
+        assert!(PidFd::open(forwarder).unwrap().ends_within(PATIENCE));
+        assert!(has_forwarder_ended(forwarder));
+        assert!(!Path::new(&format!("/proc/{forwarder}")).exists());
     }
 
     #[track_caller]

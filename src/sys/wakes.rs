@@ -14,6 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd;
 
 use crate::signal::Signal;
+use crate::sys::process::FORWARDER_ENDED;
 
 /// How many signals are taken at a time: one of each, but for real-time signals.
 /// The kernel gives the lowest first: if few were taken, and those came without
@@ -203,7 +204,14 @@ impl Wakes {
             // The kernel fills it also for what a system call of ours raises.
             let sender = field(offset_of!(siginfo, ssi_pid))?;
             let number = field(offset_of!(siginfo, ssi_signo)).filter(|_| sender != own_pid)?;
-            i32::try_from(number).ok()
+            let number = i32::try_from(number).ok()?;
+            let code = i32::try_from(field(offset_of!(siginfo, ssi_code))?);
+            // A code above 0 is the kernel's alone.
+            let is_end = matches!(code, Ok(libc::CLD_EXITED..=libc::CLD_DUMPED));
+            Some(match number {
+                FORWARDER_ENDED if is_end => libc::SIGCHLD,
+                number => number,
+            })
         };
         // 0 is no signal.
         let mut numbers = [0; AT_ONCE];
@@ -307,6 +315,31 @@ mod tests {
         assert!(own.is_empty(), "{own:?}");
         let expected = ["HUP", "PIPE", "TERM", "TSTP", "TTIN", "TTOU"];
         assert_eq!(others, expected.map(|name| format!("SIG{name}")));
+    }
+
+    /// As the kernel tells of a child that has ended, to this thread: who it is, in
+    /// siginfo's words of 4 bytes.
+    fn have_ended(signal: i32, pid: i32) {
+        let mut info = [0; 32];
+        [info[0], info[2], info[4]] = [signal, libc::CLD_EXITED, pid];
+        let (process, thread) = (process::id(), unistd::gettid().as_raw());
+        let call = libc::SYS_rt_tgsigqueueinfo;
+        // SAFETY: `info` is as long as a siginfo, and only read.
+        let result = unsafe { libc::syscall(call, process, thread, signal, info.as_ptr()) };
+        assert_eq!(result, 0);
+    }
+
+    #[test]
+    fn the_end_of_a_forwarder_is_a_childs_end_and_its_signal_by_others_is_not() {
+        let (sent, ended) = with_wakes(|mut wakes| {
+            have_sent(&[libc::SIGURG]);
+            let sent = taken(&mut wakes, None, Descriptors::NotAwaited);
+            have_ended(libc::SIGURG, 1);
+            let ended = wakes.wait(None, Descriptors::NotAwaited).signals;
+            (sent, ended.collect::<Vec<Signal>>())
+        });
+        assert_eq!(sent, ["SIGURG"]);
+        assert_eq!(ended, [Signal::CHLD]);
     }
 
     #[test]
