@@ -72,11 +72,12 @@
 //!   waiting -> starting -> serving -> draining -> gone  what is      what the     report,
 //!     ^           |            |      ^  |              left below   kernel has   exit
 //!     |           | refused    +------+  | to be up     us drains    still to
-//!     |           v                      |                           send
+//!     |           v          (leaving)   |                           send
 //!     +--- respawning <------------------+
 //!
 //!   It drains at its turn: the delay is over, and those that are after it have gone. Or
-//!   it has ended unasked while the others serve: what it left behind drains.
+//!   somebody has it stopped while the others serve: it leaves once those have gone that
+//!   can't do without it. Or it has ended unasked: what it left behind drains.
 //! ```
 //!
 //! # Deliberately absent

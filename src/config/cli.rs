@@ -110,7 +110,11 @@ pub static OPTIONS: [Opt; 17] = [
         "The file that exists while we drain, or none [default: /dev/shm/drainit.draining, where \
          nginx runs]",
     ),
-    option("control", "none", "none: answer no `drainit ready`"),
+    option(
+        "control",
+        "none",
+        "none: answer no `drainit ready`, `status` or other command",
+    ),
     option(
         "termination-log",
         "PATH|none",
