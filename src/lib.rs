@@ -89,6 +89,7 @@
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod import;
 mod json;
 pub mod personality;
 pub mod preset;

@@ -1,0 +1,422 @@
+//! `drainit-import` beside Supervisor itself: what its own parser reads in a file is
+//! what the importer has to make of it.
+//!
+//! Needs Debian's supervisor, which brings a Python that reads TOML, and fails without.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use drainit::import::{Host, Import, Source, import};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+
+const IMPORTER: &str = env!("CARGO_BIN_EXE_drainit-import");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The environment that both read.
+const VARIABLES: [(&str, &str); 13] = [
+    ("APP_FILE", "/app/my server.js"),
+    ("LANG", "C.UTF-8"),
+    ("PATH", "/usr/bin:/bin"),
+    ("PATIENCE", "9"),
+    ("QUEUE", "default"),
+    ("QUEUE_OPTIONS", "--sleep=3  --tries=3"),
+    ("RETRIES", "7"),
+    ("RUN_AS", "www-data"),
+    ("SIGNAL", "QUIT"),
+    ("STAGE", "production"),
+    ("WHERE", "/tmp"),
+    ("WITH_QUEUE", "true"),
+    ("WITHOUT_WEB", "0"),
+];
+
+fn command(program: &str) -> Command {
+    let name = nix::sys::utsname::uname().unwrap();
+    let mut command = Command::new(program);
+    command.env_clear().envs(VARIABLES).env("WORKERS", "2");
+    command.env("HOSTNAME", name.nodename());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A directory of its own below the tests' scratch, empty.
+fn scratch(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("import")
+        .join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Imports a file by the program, as users do.
+fn run(file: &Path) -> Output {
+    command(IMPORTER).arg(file).output().unwrap()
+}
+
+/// What the importer makes of a text, without a file.
+fn imported(bytes: &[u8]) -> Result<Import, String> {
+    let source = Source {
+        name: "supervisord.conf",
+        directory: "/etc",
+        bytes,
+    };
+    let host = Host {
+        variable: &|_| None,
+        files: &|_| Vec::new(),
+    };
+    import(&source, &host)
+}
+
+/// All `.conf` below the corpus that aren't included by another.
+fn corpus() -> Vec<PathBuf> {
+    let directory = Path::new(ROOT).join("tests/import/corpus");
+    let mut files: Vec<PathBuf> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            if path.is_dir() {
+                path.join("supervisord.conf")
+            } else {
+                path
+            }
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Has the oracle compare each of these lines.
+#[track_caller]
+fn assert_like_supervisor(lines: &str) {
+    let mut oracle = command("/usr/bin/python3")
+        .arg(Path::new(ROOT).join("tests/import/oracle.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = oracle.stdin.take().unwrap();
+    stdin.write_all(lines.as_bytes()).unwrap();
+    drop(stdin);
+    let output = oracle.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let count = lines.lines().count();
+    assert!(
+        said.contains(&format!("{count} compared, 0 differences")),
+        "{said}"
+    );
+}
+
+#[test]
+fn files_as_people_write_them_are_read_as_supervisor_reads_them() {
+    let scratch = scratch("corpus");
+    let mut lines = String::new();
+    let files = corpus();
+    assert!(files.len() > 12, "{files:?}");
+    for (number, file) in files.iter().enumerate() {
+        let output = run(file);
+        let code = output.status.code().unwrap();
+        let remarks = scratch.join(format!("{number}.txt"));
+        let toml = scratch.join(format!("{number}.toml"));
+        assert!(code < 3, "{}: {output:?}", file.display());
+        fs::write(&toml, output.stdout).unwrap();
+        fs::write(&remarks, output.stderr).unwrap();
+        writeln!(
+            lines,
+            "{}\t{}\t{}",
+            file.display(),
+            toml.display(),
+            remarks.display()
+        )
+        .unwrap();
+    }
+    assert_like_supervisor(&lines);
+}
+
+/// Writes what became of a text where the oracle finds it: its line.
+fn written(directory: &Path, number: usize, text: &str) -> String {
+    let path = |end: &str| directory.join(format!("{number}.{end}"));
+    fs::write(path("conf"), text).unwrap();
+    if let Ok(Import { file, remarks, .. }) = imported(text.as_bytes()) {
+        fs::write(path("toml"), file).unwrap();
+        fs::write(path("txt"), remarks.join("\n")).unwrap();
+    }
+    let [conf, toml, remarks] = ["conf", "toml", "txt"].map(|end| path(end).display().to_string());
+    format!("{conf}\t{toml}\t{remarks}\n")
+}
+
+/// As many values as this, always the same.
+fn samples<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, count: usize) -> Vec<T> {
+    let mut runner = TestRunner::deterministic();
+    let sample = |_| strategy.new_tree(&mut runner).unwrap().current();
+    (0..count).map(sample).collect()
+}
+
+/// Several of these, one behind the other.
+fn pieces(pieces: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+    proptest::collection::vec(select(pieces), 1..most).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
+fn any_quoting_and_any_comment_is_read_as_supervisor_reads_it() {
+    let scratch = scratch("quoting");
+    let command = pieces(
+        &[
+            "a",
+            "b ",
+            "'",
+            "\"",
+            "\\",
+            " ",
+            ";",
+            "#",
+            " ;",
+            " #",
+            "%%",
+            "%(ENV_STAGE)s",
+            "$",
+            "=",
+            "%(program_name)s",
+            "ü",
+            "|",
+            "\n ",
+            "\n\n  ",
+            "%",
+            "'x y'",
+            "\t",
+            "\"c  d\" ",
+            "'e;'",
+        ],
+        9,
+    );
+    let environment = pieces(
+        &[
+            "A=",
+            "B=",
+            "1",
+            "x/y",
+            "'",
+            "\"",
+            ",",
+            ",C=",
+            " ",
+            "'a,b'",
+            "\"c d\"",
+            "\n ",
+            "#",
+            "%%",
+            "ü",
+            "%(ENV_STAGE)s",
+            ";",
+            "$A",
+            "@",
+            ":",
+            "A=\"1\",",
+            "B='2',",
+        ],
+        8,
+    );
+    let values = samples((command, environment, any::<bool>()), 1500);
+    let texts = values.into_iter().map(|(command, environment, has)| {
+        let environment = if has {
+            format!("environment={environment}\n")
+        } else {
+            String::new()
+        };
+        format!("[supervisord]\nnodaemon=true\n[program:x]\ncommand=x {command}\n{environment}")
+    });
+    let lines = texts.enumerate();
+    let lines = lines.map(|(number, text)| written(&scratch, number, &text));
+    assert_like_supervisor(&lines.collect::<String>());
+}
+
+/// What a program may say, one of each.
+const KEYS: [&[&str]; 14] = [
+    &[
+        "autorestart=true",
+        "autorestart=false",
+        "autorestart=unexpected",
+        "autorestart=Off",
+        "",
+    ],
+    &["startsecs=0", "startsecs=1", "startsecs=5", ""],
+    &["startretries=0", "startretries=3", "startretries=10", ""],
+    &[
+        "exitcodes=0",
+        "exitcodes=0,2",
+        "exitcodes=",
+        "exitcodes=256",
+        "",
+    ],
+    &["autostart=false", "autostart=1", "autostart=maybe", ""],
+    &[
+        "stopsignal=QUIT",
+        "stopsignal=sigint",
+        "stopsignal=9",
+        "stopsignal=TREM",
+        "",
+    ],
+    &["stopwaitsecs=5", "stopwaitsecs=0", "stopwaitsecs=3600", ""],
+    &["user=daemon", "user=0", "user=root", ""],
+    &[
+        "numprocs=2\nprocess_name=n%(process_num)02d",
+        "numprocs=0",
+        "process_name=y",
+        "",
+    ],
+    &[
+        "stdout_logfile=/dev/stdout",
+        "stdout_logfile=NONE",
+        "stdout_logfile=/tmp/x",
+        "",
+    ],
+    &[
+        "redirect_stderr=true",
+        "stderr_logfile=/dev/fd/2",
+        "stderr_syslog=true",
+        "",
+    ],
+    &[
+        "umask=022",
+        "directory=/tmp",
+        "directory=/tmp/%(process_num)d",
+        "",
+    ],
+    &[
+        "priority=1",
+        "priority=-5",
+        "killasgroup=true",
+        "stopasgroup=1",
+        "stopasgroup=1\nkillasgroup=0",
+        "",
+    ],
+    &["environment=N=\"%(process_num)d\"", "environment=A=1", ""],
+];
+
+fn any_program() -> impl Strategy<Value = String> {
+    let name = select(&["nginx", "php-fpm", "x", "queue"][..]);
+    let command = select(
+        &[
+            "nginx",
+            "php-fpm -F",
+            "/srv/x",
+            "php artisan queue:work",
+            "echo %(numprocs)d",
+        ][..],
+    );
+    let lines: Vec<_> = KEYS.iter().map(|it| select(*it)).collect();
+    (name, command, lines).prop_map(|(name, command, lines)| {
+        let lines = lines.join("\n");
+        format!("[program:{name}]\ncommand={command}\n{lines}\n")
+    })
+}
+
+#[test]
+fn any_combination_of_keys_is_read_as_supervisor_reads_it() {
+    let scratch = scratch("keys");
+    let texts = samples(proptest::collection::vec(any_program(), 1..4), 1500);
+    let lines = texts.iter().enumerate().map(|(number, programs)| {
+        let text = format!("[supervisord]\nnodaemon=true\n{}", programs.concat());
+        written(&scratch, number, &text)
+    });
+    assert_like_supervisor(&lines.collect::<String>());
+}
+
+/// Bytes that get further than the first line.
+fn any_file() -> impl Strategy<Value = Vec<u8>> {
+    const PIECES: [&str; 31] = [
+        "\n[program:x]\n",
+        "\n[program:%]\n",
+        "[group:g]\nprograms=x,y\n",
+        "[include]\nfiles=",
+        "\ncommand=",
+        "\nenvironment=",
+        "numprocs=999999999999\n",
+        "%(process_num)99d",
+        "\r",
+        "=",
+        "%(ENV_A)s",
+        "\nprocess_name=",
+        "\nautostart=",
+        "startsecs=%(ENV_B)s\n",
+        "\u{feff}",
+        ":",
+        "[eventlistener:x]\nevents=PROCESS_LOG\n",
+        "[supervisord]\n",
+        "\nstopsignal=",
+        "\0",
+        "'",
+        "\nexitcodes=,",
+        "[DEFAULT]\n",
+        "\nuser=",
+        "\"",
+        "\\",
+        "$",
+        "${",
+        "\n ",
+        "numprocs=2\n",
+        "command=x %(process_num)d\n",
+    ];
+    let text = || {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..12),
+            "\\PC{0,12}".prop_map(String::into_bytes),
+            select(&PIECES[..]).prop_map(|text| text.as_bytes().to_vec()),
+        ]
+    };
+    let line = (
+        select(KEYS.concat()),
+        proptest::collection::vec(text(), 1..3),
+    );
+    let line = line.prop_map(|(key, texts)| {
+        let key = key.split('=').next().unwrap().as_bytes().to_vec();
+        let mut value = texts.concat();
+        value.retain(|byte| !b"\r\n".contains(byte));
+        [b"\n", &key[..], b"=", &value[..], b"\n"].concat()
+    });
+    let section =
+        "[a-z:]{0,9}".prop_map(|name| format!("[program:x{name}]\ncommand=x").into_bytes());
+    let piece = prop_oneof![1 => text(), 9 => line, 3 => section];
+    proptest::collection::vec(piece, 0..30)
+        .prop_map(|pieces| [b"[supervisord]\n".to_vec(), pieces.concat()].concat())
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_imported_or_refused(bytes in any_file()) {
+        match imported(&bytes) {
+            Ok(import) => {
+                prop_assert!(import.code <= 2);
+                prop_assert!(import.remarks.iter().all(|line| !line.contains('\n')));
+            }
+            Err(line) => prop_assert!(!line.contains('\n')),
+        }
+    }
+}
+
+#[test]
+fn whatever_is_written_is_toml() {
+    let scratch = scratch("bytes");
+    let mut lines = String::new();
+    for (number, bytes) in samples(any_file(), 1500).iter().enumerate() {
+        let Ok(Import { file, .. }) = imported(bytes) else {
+            continue;
+        };
+        let toml = scratch.join(format!("{number}.toml"));
+        fs::write(&toml, file).unwrap();
+        writeln!(lines, "\t{}\t", toml.display()).unwrap();
+    }
+    assert!(lines.lines().count() > 100);
+    assert_like_supervisor(&lines);
+}
