@@ -420,3 +420,469 @@ fn whatever_is_written_is_toml() {
     assert!(lines.lines().count() > 100);
     assert_like_supervisor(&lines);
 }
+
+/// What is said of these lines, which begin with the second of the file.
+fn said(lines: &str) -> (u8, String) {
+    let import = imported(format!("[supervisord]\n{lines}").as_bytes()).unwrap();
+    (import.code, import.remarks.join("\n"))
+}
+
+#[test]
+fn what_isnt_simply_kept_is_said_by_its_line() {
+    let program = |lines: &str| {
+        format!(
+            "[program:x]\ncommand=/srv/x\nstdout_logfile=/dev/stdout\nstderr_logfile=/dev/stderr\n\
+             exitcodes=0\n{lines}\n"
+        )
+    };
+    let line = |number: usize, word: &str, rest: &str| {
+        format!("supervisord.conf:{number}: {word}: {rest}")
+    };
+    for (lines, code, expected) in [
+        (
+            "nodaemon=true\npidfile=/x\n".to_owned(),
+            0,
+            line(2, "dropped", "nodaemon, pidfile: "),
+        ),
+        (
+            "[unix_http_server]\nfile=/x\n[rpcinterface:y]\na=b\n".to_owned(),
+            0,
+            line(2, "dropped", "[unix_http_server], [rpcinterface:y]: "),
+        ),
+        ("umask=022\n".to_owned(), 0, String::new()),
+        (
+            "umask=002\n".to_owned(),
+            2,
+            line(2, "refused", "umask=002: "),
+        ),
+        (
+            "minfds=65536\n".to_owned(),
+            1,
+            line(2, "changed", "minfds=65536: each service has it, as nofile"),
+        ),
+        (
+            "nodeamon=true\n".to_owned(),
+            1,
+            line(
+                2,
+                "was wrong",
+                "nodeamon=true: supervisord knows no such key; did you mean nodaemon?",
+            ),
+        ),
+        (
+            "[inet_http_server]\nport=9001\n".to_owned(),
+            2,
+            line(2, "refused", "[inet_http_server]: "),
+        ),
+        (
+            "[fcgi-program:x]\ncommand=x\n".to_owned(),
+            2,
+            line(2, "refused", "[fcgi-program:x]: "),
+        ),
+        (
+            "[programme:x]\ncommand=x\n".to_owned(),
+            1,
+            line(
+                2,
+                "was wrong",
+                "[programme:x]: supervisord knows no such section",
+            ),
+        ),
+        (
+            "[include]\nfiles=/nowhere/*.conf\n".to_owned(),
+            1,
+            line(
+                3,
+                "was wrong",
+                "files=/nowhere/*.conf: no file matches /nowhere/*.conf",
+            ),
+        ),
+        (
+            "[include]\nfiles=%(ENV_NOWHERE)s\n".to_owned(),
+            2,
+            line(
+                3,
+                "refused",
+                "files=%(ENV_NOWHERE)s: NOWHERE isn't set here",
+            ),
+        ),
+        (
+            "[eventlistener:x]\ncommand=crashmail -m a@b\nevents=PROCESS_STATE\n".to_owned(),
+            2,
+            line(
+                2,
+                "refused",
+                "[eventlistener:x]: drainit has no event listeners",
+            ),
+        ),
+        (
+            "[eventlistener:x]\ncommand=kill.py\nevents=PROCESS_STATE_FATAL\n".to_owned(),
+            1,
+            line(2, "changed", "[eventlistener:x]: essential = true"),
+        ),
+        (
+            "[eventlistener:x]\ncommand=x\nevents=PROCESS_LOG\n".to_owned(),
+            1,
+            line(2, "changed", "[eventlistener:x]: log-prefix = true"),
+        ),
+        (
+            program("autorestart=true"),
+            1,
+            line(7, "was wrong", "autorestart=true: it hides a crash loop"),
+        ),
+        (
+            program("autorestart=true\nstartsecs=0"),
+            1,
+            line(
+                8,
+                "was wrong",
+                "startsecs=0: with autorestart it is started again at once and for ever",
+            ),
+        ),
+        (
+            program("autorestart=false\nstartsecs=0"),
+            1,
+            line(
+                7,
+                "changed",
+                "autorestart=false: with startsecs=0 it runs once: oneshot = true",
+            ),
+        ),
+        (
+            program("autorestart=false"),
+            1,
+            line(
+                7,
+                "was wrong",
+                "autorestart=false: restart = \"no\"; supervisord did start it again where it ended within startsecs",
+            ),
+        ),
+        (
+            program(""),
+            1,
+            line(
+                2,
+                "was wrong",
+                "[program:x]: nobody notices when it is dead",
+            ),
+        ),
+        (
+            program("stopwaitsecs=3600"),
+            1,
+            line(
+                7,
+                "was wrong",
+                "stopwaitsecs=3600: the runtime kills all before",
+            ),
+        ),
+        (
+            program("autostart=false"),
+            1,
+            line(7, "kept", "autostart=false: enabled = false"),
+        ),
+        (
+            program("autostart=%(ENV_X)s"),
+            1,
+            line(
+                7,
+                "kept",
+                "autostart=%(ENV_X)s: enabled is what that variable says",
+            ),
+        ),
+        (
+            program("user=www-data"),
+            1,
+            line(7, "changed", "user=www-data: HOME, USER and LOGNAME"),
+        ),
+        (program("umask=077"), 2, line(7, "refused", "umask=077: ")),
+        (
+            program("stdout_syslog=true"),
+            2,
+            line(
+                7,
+                "refused",
+                "stdout_syslog=true: drainit writes to no syslog",
+            ),
+        ),
+        (
+            program("stopasgroup=true"),
+            1,
+            line(7, "changed", "stopasgroup=true: "),
+        ),
+        (
+            program("priority=1"),
+            1,
+            line(7, "kept", "priority: supervisord's order was x"),
+        ),
+        (
+            program("command=x\n  stopsignal=INT"),
+            1,
+            line(
+                8,
+                "was wrong",
+                "stopsignal stands further to the right than command",
+            ),
+        ),
+        (
+            program("command=%(here)s/x"),
+            1,
+            line(7, "kept", "command=%(here)s/x: %(here)s is /etc"),
+        ),
+        (
+            program("command=x"),
+            1,
+            line(
+                3,
+                "was wrong",
+                "command stands again in line 7, which holds",
+            ),
+        ),
+        (
+            program("command=sh -c 'php x'"),
+            1,
+            line(
+                7,
+                "was wrong",
+                "command=sh -c 'php x': the shell stays, and passes no signal on",
+            ),
+        ),
+        (
+            program("command=sh -c \"a ; b\""),
+            2,
+            line(
+                7,
+                "refused",
+                "command=sh -c \"a: a \" has no end: a ; or # behind a space begins a comment",
+            ),
+        ),
+        (
+            program("command=date +%Y"),
+            2,
+            line(7, "refused", "command=date +%Y: a % stands alone"),
+        ),
+        (
+            program("command=pidproxy /x y"),
+            2,
+            line(7, "refused", "command=pidproxy /x y: pidproxy"),
+        ),
+        (
+            program("command=cron"),
+            2,
+            line(
+                7,
+                "refused",
+                "command=cron: it goes to the background, where nobody sees its end: add -f",
+            ),
+        ),
+        (
+            program("command=echo $HOME"),
+            1,
+            line(
+                7,
+                "was wrong",
+                "command=echo $HOME: supervisord leaves a $ as it is",
+            ),
+        ),
+        (
+            program("command=supervisorctl restart y"),
+            1,
+            line(
+                7,
+                "was wrong",
+                "command=supervisorctl restart y: no supervisord",
+            ),
+        ),
+        (
+            program("command=nginx"),
+            1,
+            line(
+                2,
+                "was wrong",
+                "[program:x]: supervisord stopped it by TERM",
+            ),
+        ),
+        (
+            program("command=nginx\nstopsignal=TERM"),
+            1,
+            line(8, "was wrong", "stopsignal=TERM: TERM cuts its requests"),
+        ),
+        (
+            program("numprocs=2\nprocess_name=a%(process_num)d"),
+            1,
+            line(
+                7,
+                "changed",
+                "numprocs=2: the instances are called x-1, x-2",
+            ),
+        ),
+        (
+            program(
+                "numprocs=%(ENV_N)s\nprocess_name=a%(process_num)d\nenvironment=N=\"%(process_num)d\"",
+            ),
+            2,
+            line(2, "refused", "[program:x]: each process has its number"),
+        ),
+        (
+            "[program:x]\nautostart=true\n".to_owned(),
+            2,
+            line(2, "refused", "[program:x]: it has no command"),
+        ),
+        (
+            "[group:g]\nprograms=none\n".to_owned(),
+            1,
+            line(2, "was wrong", "[group:g]: there is no program none"),
+        ),
+    ] {
+        let (got, remarks) = said(&lines);
+        let found = remarks.lines().any(|it| it.starts_with(&expected));
+        assert!(
+            found || expected.is_empty() && remarks.is_empty(),
+            "{lines}\n{expected}\n{remarks}"
+        );
+        assert_eq!(got, code, "{lines}\n{remarks}");
+    }
+}
+
+#[test]
+fn what_stood_before_a_web_server_was_stopped_too_early() {
+    let both = "[program:nginx]\ncommand=nginx\n[program:php-fpm]\ncommand=php-fpm\n";
+    for (rest, expected) in [
+        (
+            "",
+            "[program:php-fpm]: supervisord stopped it before nginx, as equal priorities go by name",
+        ),
+        (
+            "priority=1000\n",
+            "[program:php-fpm]: supervisord stopped it before nginx: each stop",
+        ),
+        (
+            "[group:g]\nprograms=php-fpm,nginx\n",
+            "[program:php-fpm]: supervisord stopped it together with nginx",
+        ),
+        ("priority=1\n", ""),
+    ] {
+        let import = imported(format!("{both}{rest}").as_bytes()).unwrap();
+        let order = import
+            .file
+            .match_indices("name = ")
+            .map(|(at, _)| import.file[at + 7..].lines().next().unwrap());
+        assert_eq!(
+            order.collect::<Vec<_>>(),
+            ["\"php-fpm\"", "\"nginx\""],
+            "{rest}"
+        );
+        let remarks = import.remarks.join("\n");
+        let is_said =
+            remarks.contains("supervisord stopped it before") || remarks.contains("together");
+        assert_eq!(is_said, !expected.is_empty(), "{remarks}");
+        assert!(remarks.contains(expected), "{remarks}");
+    }
+}
+
+#[test]
+fn marks_and_line_ends_of_windows_are_read() {
+    let text = "\u{feff}[program:x]\r\ncommand=/srv/\u{e4}\r\nautorestart=true\r\n";
+    let import = imported(text.as_bytes()).unwrap();
+    assert!(
+        import
+            .file
+            .contains("command = \"/srv/\u{e4}\"\nrestart = \"always\"\n"),
+        "{}",
+        import.file
+    );
+    assert!(
+        import.remarks[0].starts_with("supervisord.conf:1: was wrong: a byte order mark"),
+        "{:?}",
+        import.remarks
+    );
+    let import = imported(b"[program:x]\ncommand=/srv/x\n; \xe4\n").unwrap();
+    assert!(
+        import
+            .remarks
+            .iter()
+            .any(|it| it.starts_with("supervisord.conf:3: was wrong: it isn't UTF-8"))
+    );
+}
+
+#[test]
+fn the_program_reads_standard_input_and_ends_with_what_it_found() {
+    let import = |arguments: &[&str], input: &str| {
+        let mut child = command(IMPORTER)
+            .args(arguments)
+            .current_dir(scratch("program"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may have ended without reading.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, file, said) = import(&["-"], "[supervisord]\nnodaemon=true\n");
+    assert_eq!((code, file.lines().count()), (0, 1), "{said}");
+    assert_eq!(
+        said,
+        "-:2: dropped: nodaemon: drainit has no need of them\n"
+    );
+    for (arguments, input, expected, part) in [
+        (
+            &["-"][..],
+            "[program:x]\ncommand=x\n",
+            1,
+            "-:1: was wrong: ",
+        ),
+        (
+            &["-"],
+            "[program:x]\ncommand=cron\n",
+            2,
+            "-:2: refused: command=cron: ",
+        ),
+        (
+            &["-"],
+            "command=x\n",
+            3,
+            "drainit-import: -:1: no [section] stands before it\n",
+        ),
+        (
+            &["-"],
+            "[program:x]\n\ncommand\n",
+            3,
+            "drainit-import: -:3: 'command' is no KEY=VALUE\n",
+        ),
+        (
+            &["nothing.conf"],
+            "",
+            3,
+            "drainit-import: nothing.conf: No such file",
+        ),
+        (
+            &["--delay"],
+            "",
+            3,
+            "drainit-import: one FILE, or - for standard input",
+        ),
+        (
+            &["a", "b"],
+            "",
+            3,
+            "drainit-import: one FILE, or - for standard input",
+        ),
+    ] {
+        let (code, _, said) = import(arguments, input);
+        assert_eq!(code, expected, "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    let (code, help, _) = import(&["--help"], "");
+    assert_eq!(code, 0);
+    assert!(
+        help.contains("FILE:LINE: kept|changed|dropped|refused|was wrong"),
+        "{help}"
+    );
+}

@@ -62,11 +62,20 @@ impl<'a> Command<'a> {
         })
     }
 
-    /// The preset that it is, or that one of its words names, also within a script.
+    /// The preset that it is, or that one of its words names as a program to run, also
+    /// within a script.
     pub(super) fn preset(&self) -> Option<&'static Preset> {
+        if self.asks_supervisor() {
+            return None;
+        }
         let words = self.words.iter().flat_map(|word| word.split_whitespace());
-        let mut names = words.map(|word| base_name(word.trim_matches(['"', '\'', ';'])));
-        names.find_map(Preset::by_name)
+        let words = words.map(|word| word.trim_matches(['"', '\'', ';']));
+        let mut programs = words.filter(|word| match word.rsplit_once('/') {
+            Some((directory, _)) => directory.ends_with("bin"),
+            None => true,
+        });
+        let named = || programs.find_map(|word| Preset::by_name(base_name(word)));
+        Preset::by_name(self.program).or_else(named)
     }
 
     /// Whether it is known to run until it is stopped.
@@ -214,6 +223,9 @@ mod tests {
             ("php artisan queue:work", false, false, true),
             ("php artisan queue:work --once", false, false, false),
             ("/start-nginx.sh", false, false, false),
+            ("gosu web /usr/sbin/nginx", true, false, true),
+            ("tail -F /var/log/nginx", false, false, false),
+            ("supervisorctl restart nginx", false, false, false),
         ] {
             let words = words(line);
             let command = Command::new(&words);
