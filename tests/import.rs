@@ -24,7 +24,10 @@ const IMPORTER: &str = env!("CARGO_BIN_EXE_drainit-import");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The environment that both read.
-const VARIABLES: [(&str, &str); 13] = [
+const VARIABLES: [(&str, &str); 16] = [
+    ("MEMORY", "128"),
+    ("OCTANE_OPTIONS", "--workers=4"),
+    ("PORT", "8000"),
     ("APP_FILE", "/app/my server.js"),
     ("LANG", "C.UTF-8"),
     ("PATH", "/usr/bin:/bin"),
@@ -885,4 +888,30 @@ fn the_program_reads_standard_input_and_ends_with_what_it_found() {
         help.contains("FILE:LINE: kept|changed|dropped|refused|was wrong"),
         "{help}"
     );
+}
+
+/// The blocks of `docs/moving-from-supervisord.md` in that language.
+fn blocks(language: &str) -> Vec<String> {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/moving-from-supervisord.md")).unwrap();
+    let fence = format!("```{language}\n");
+    let mut parts = page.split(&fence);
+    parts.next();
+    parts
+        .map(|part| part.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_page_says_what_the_importer_says() {
+    let (files, tomls, said) = (blocks("ini"), blocks("toml"), blocks("text"));
+    assert_eq!((files.len(), tomls.len(), said.len()), (3, 3, 3));
+    for ((file, toml), said) in files.iter().zip(tomls).zip(said) {
+        let import = imported(file.as_bytes()).unwrap();
+        assert_eq!(import.file, toml);
+        assert_eq!(import.remarks.join("\n") + "\n", said);
+    }
+    let directory = scratch("page");
+    let lines = files.iter().enumerate();
+    let lines = lines.map(|(number, file)| written(&directory, number, file));
+    assert_like_supervisor(&lines.collect::<String>());
 }

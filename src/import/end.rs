@@ -113,10 +113,15 @@ pub(super) fn decide(
             say_of_either(least.as_ref().map(|it| &it.1), Word::WasWrong, what, reader);
         }
         (Again::Always, false) => {
-            let what = "it hides a crash loop: what lived for startsecs was started again at once, \
-                        for ever; now after 1 s to 30 s, and after restart-limit in a row (5) the \
-                        container ends";
-            say_of_either(autorestart.as_ref(), Word::WasWrong, what, reader);
+            let limit = retries
+                .as_ref()
+                .map_or("5".into(), |(text, _)| text.in_file());
+            let what = format!(
+                "it hides a crash loop: what lived for startsecs was started again at once, for \
+                 ever; now after 1 s to 30 s, and after {limit} in a row (restart-limit) the \
+                 container ends"
+            );
+            say_of_either(autorestart.as_ref(), Word::WasWrong, &what, reader);
         }
         (Again::Unexpected, _) if preset.is_some() || ends_container => {
             let what = "nobody noticed when it was dead; now the container ends, with its status";

@@ -414,7 +414,7 @@ fn output(reader: &mut Reader) {
             reader.say_of(&value, Word::Refused, what);
         }
         if let Some((_, value)) = redirected.as_ref().filter(|_| key == "stderr") {
-            let what = "it goes to our standard error, which is in the container's log too";
+            let what = "standard error goes to ours, which is in the container's log too";
             reader.say_of(value, Word::Changed, what);
             continue;
         }
