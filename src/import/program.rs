@@ -42,7 +42,6 @@ struct Count {
 }
 
 /// A process of a program: what may differ with its number.
-#[derive(PartialEq, Eq)]
 struct Process {
     /// In Supervisor.
     name: String,
@@ -59,9 +58,9 @@ const MOST_SERVICES: i64 = 100;
 /// said.
 pub(super) fn program(name: &str, reader: &mut Reader, common: &Common) -> Option<Program> {
     let priority = reader.integer("priority").map_or(999, |it| it.0);
+    reader.names.set("program_name", name.into());
     let first = reader.integer("numprocs_start").map_or(0, |it| it.0);
     let count = count(reader);
-    reader.names.set("program_name", name.into());
     reader.names.set("numprocs", count.text.clone());
     let mut processes = vec![process(name, first, reader, common)?];
     let mut instances = Some(&count).filter(|count| count.number != Some(1));
