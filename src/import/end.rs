@@ -138,16 +138,12 @@ pub(super) fn decide(
         let what = "a failure was started again at once and for ever; now restart-limit ends that; \
                     for what is to run once there is oneshot = true";
         say_of_either(least.as_ref().map(|it| &it.1), Word::WasWrong, what, reader);
-    } else if let Some((_, value)) = &least
-        && !is_at_once
-    {
+    } else if let Some((_, value)) = least.as_ref().filter(|_| !is_at_once) {
         let what = "drainit counts restarts in a row, and anew after a minute";
         reader.say_of(value, Word::Changed, what);
     }
-    if let Some((text, value)) = retries
-        && again != Again::Never
-        && !end.is_loop
-    {
+    let counts = again != Again::Never && !end.is_loop;
+    if let Some((text, value)) = retries.filter(|_| counts) {
         end.limit = Some(limit(&text, &value, reader));
     }
     end

@@ -115,9 +115,8 @@ impl Ini {
         let value = strip(line.get(..comment.unwrap_or(line.len())).unwrap_or(line));
         let section = reading.section.and_then(|at| self.sections.get_mut(at));
         if value.is_empty() {
-            if comment.is_none()
-                && let Some(entry) = section.and_then(|it| it.entries.get_mut(reading.entry?))
-            {
+            let section = section.filter(|_| comment.is_none());
+            if let Some(entry) = section.and_then(|it| it.entries.get_mut(reading.entry?)) {
                 entry.value.push('\n');
             }
             return Ok(());

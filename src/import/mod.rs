@@ -251,22 +251,23 @@ fn supervisord(ini: &Ini, names: &mut Names, remarks: &mut Remarks) -> Common {
             }
         }
     }
-    if let Some(value) = reader.value("user")
-        && !matches!(value.text.literal().as_deref(), Some("root" | "0"))
-    {
+    let is = |value: &reader::Value, names: &[&str]| {
+        let literal = value.text.literal();
+        literal.is_some_and(|it| names.contains(&it.as_str()))
+    };
+    let user = reader.value("user");
+    if let Some(value) = user.filter(|it| !is(it, &["root", "0"])) {
         let what = "each service has it; HOME, USER and LOGNAME are that user's too";
         reader.say_of(&value, Word::Changed, what);
         common.user = Some(value.text);
     }
-    if let Some((files, value)) = reader.integer("minfds")
-        && files > 1024
-    {
+    let files = reader.integer("minfds");
+    if let Some((files, value)) = files.filter(|it| it.0 > 1024) {
         reader.say_of(&value, Word::Changed, "each service has it, as nofile");
         common.nofile = Some(files);
     }
-    if let Some(value) = reader.value("umask")
-        && !matches!(value.text.literal().as_deref(), Some("022" | "0022" | "22"))
-    {
+    let umask = reader.value("umask");
+    if let Some(value) = umask.filter(|it| !is(it, &["022", "0022", "22"])) {
         let what = "drainit sets none: sh -c 'umask …; exec …' does";
         reader.say_of(&value, Word::Refused, what);
     }

@@ -78,10 +78,11 @@ pub(super) fn order(
     };
     let mut original: Vec<&Program> = programs.iter().collect();
     original.sort_by_key(|program| theirs(program));
-    let position = |kind: Kind| original.iter().position(|it| it.kind == Some(kind));
-    if let (Some(first_web), Some(first_fpm)) = (position(Kind::Web), position(Kind::Fpm))
-        && let (Some(web), Some(fpm)) = (original.get(first_web), original.get(first_fpm))
-    {
+    let first = |kind: Kind| {
+        let mut numbered = original.iter().enumerate();
+        numbered.find(|(_, it)| it.kind == Some(kind))
+    };
+    if let (Some((first_web, web)), Some((first_fpm, fpm))) = (first(Kind::Web), first(Kind::Fpm)) {
         // Supervisor stops one group after the other, and all of a group at once.
         let in_one_group = group(web).is_some_and(|it| it.programs.contains(&fpm.name));
         let when = if in_one_group {

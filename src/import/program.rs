@@ -94,11 +94,8 @@ pub(super) fn program(name: &str, reader: &mut Reader, common: &Common) -> Optio
     let words = processes.first().map(|it| it.words.as_slice());
     let preset = Command::new(words.unwrap_or_default()).preset();
     let kind = preset.or_else(|| Preset::by_name(name)).map(|it| it.kind);
-    if let [process] = processes.as_slice()
-        && count.number == Some(1)
-        && process.name != name
-        && let Some(value) = reader.entry("process_name")
-    {
+    let is_renamed = count.number == Some(1) && processes.iter().any(|it| it.name != name);
+    if let Some(value) = reader.entry("process_name").filter(|_| is_renamed) {
         let what = format!("{}: it is called {name}", said(value));
         reader.remarks.say(value.place, Word::Changed, &what);
     }
@@ -321,9 +318,7 @@ fn enabled(instances: Option<&Count>, reader: &mut Reader, table: &mut Table) {
 fn user(reader: &mut Reader, common: &Common, table: &mut Table) {
     let is_root = |user: &Text| matches!(user.literal().as_deref(), Some("root" | "0"));
     let own = reader.value("user");
-    if let Some(value) = &own
-        && !is_root(&value.text)
-    {
+    if let Some(value) = own.as_ref().filter(|it| !is_root(&it.text)) {
         let what = "HOME, USER and LOGNAME are that user's too, which supervisord doesn't set";
         reader.say_of(value, Word::Changed, what);
     }
