@@ -294,6 +294,7 @@ const KEYS: [&[&str]; 14] = [
         "umask=022",
         "directory=/tmp",
         "directory=/tmp/%(process_num)d",
+        "directory=tmp",
         "",
     ],
     &[
@@ -726,6 +727,24 @@ fn what_isnt_simply_kept_is_said_by_its_line() {
             line(2, "refused", "[program:x]: each process has its number"),
         ),
         (
+            program("directory=app"),
+            2,
+            line(
+                7,
+                "refused",
+                "directory=app: drainit wants a path from the root",
+            ),
+        ),
+        (
+            program("numprocs=101\nprocess_name=a%(process_num)d"),
+            2,
+            line(
+                7,
+                "refused",
+                "numprocs=101: drainit has at most 100 instances",
+            ),
+        ),
+        (
             "[program:x]\nautostart=true\n".to_owned(),
             2,
             line(2, "refused", "[program:x]: it has no command"),
@@ -803,7 +822,7 @@ fn marks_and_line_ends_of_windows_are_read() {
         import
             .remarks
             .iter()
-            .any(|it| it.starts_with("supervisord.conf:3: was wrong: it isn't UTF-8"))
+            .any(|it| it.starts_with("supervisord.conf:3: was wrong: this isn't text in UTF-8"))
     );
 }
 

@@ -64,6 +64,8 @@ impl Ini {
     ) -> Result<(), (usize, String)> {
         let text = String::from_utf8_lossy(bytes);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        // Nothing can be told a NUL.
+        let text = text.replace('\0', "\u{fffd}");
         let first = Place { file, line: 1 };
         let text = match text.strip_prefix('\u{feff}') {
             Some(text) => {
@@ -73,10 +75,10 @@ impl Ini {
             }
             None => &text,
         };
-        if std::str::from_utf8(bytes).is_err() {
+        if std::str::from_utf8(bytes).is_err() || bytes.contains(&0) {
             let line = text.lines().position(|line| line.contains('\u{fffd}'));
             let line = line.map_or(1, |at| at + 1);
-            let what = "it isn't UTF-8; supervisord can't read such a file";
+            let what = "this isn't text in UTF-8; supervisord can't read such a file";
             remarks.say(Place { file, line }, Word::WasWrong, what);
         }
         let mut bad = None;

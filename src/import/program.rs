@@ -5,7 +5,7 @@ use super::end;
 use super::reader::{Reader, Value, said};
 use super::remark::{Place, Word};
 use super::shlex;
-use super::text::{Text, expand};
+use super::text::{Symbol, Text, expand};
 use super::write::{self, Table};
 use crate::preset::{Kind, Preset};
 use crate::signal::Signal;
@@ -51,8 +51,8 @@ struct Process {
     environment: Vec<(String, Text)>,
 }
 
-/// As many services as are written for one program.
-const MOST_SERVICES: i64 = 100;
+/// As many as drainit takes.
+const MOST_INSTANCES: i64 = 100;
 
 /// What becomes of a program; `None` where nothing of it is in our file, which was
 /// said.
@@ -70,10 +70,19 @@ pub(super) fn program(name: &str, reader: &mut Reader, common: &Common) -> Optio
             let what = "supervisord doesn't start with it: process_name needs a %(process_num)d";
             say_of_count(&count, Word::WasWrong, what, reader);
         }
+        if count.number.is_some_and(|number| number > MOST_INSTANCES) {
+            say_of_count(
+                &count,
+                Word::Refused,
+                "drainit has at most 100 instances",
+                reader,
+            );
+            return None;
+        }
         let second = process(name, first.saturating_add(1), reader, common)?;
         if processes.iter().any(|it| it.differs_from(&second)) {
             instances = None;
-            let Some(number) = count.number.filter(|number| *number <= MOST_SERVICES) else {
+            let Some(number) = count.number else {
                 let what = "each process has its number in what it runs, and drainit's instances \
                             run the same: write a service for each";
                 reader.say_of_all(Word::Refused, what);
@@ -160,7 +169,7 @@ fn process(program: &str, number: i64, reader: &mut Reader, common: &Common) -> 
         environment.retain(|(key, _)| own.iter().all(|(own, _)| own != key));
         environment.extend(own);
     }
-    let directory = reader.value("directory").map(|it| it.text);
+    let directory = directory(reader);
     let name = reader
         .value("process_name")
         .and_then(|it| it.text.literal());
@@ -174,6 +183,18 @@ fn process(program: &str, number: i64, reader: &mut Reader, common: &Common) -> 
         directory,
         environment,
     })
+}
+
+/// Where it runs; `None` as well where that is a path from wherever supervisord was.
+fn directory(reader: &mut Reader) -> Option<Text> {
+    let value = reader.value("directory")?;
+    let is_absolute = |first: &Symbol| matches!(first, Symbol::Char('/') | Symbol::Variable(_));
+    if !value.text.0.first().is_some_and(is_absolute) {
+        let what = "drainit wants a path from the root";
+        reader.say_of(&value, Word::Refused, what);
+        return None;
+    }
+    Some(value.text)
 }
 
 /// A command as our file has it, and its words; `None` where it can't be there, which

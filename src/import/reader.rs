@@ -107,11 +107,13 @@ impl<'a> Reader<'a> {
             self.bad(value, &what);
             Vec::new()
         });
-        let literal = pairs
+        let name = |key: Text| key.literal().filter(|key| !key.contains('='));
+        let named = pairs
             .into_iter()
-            .map(|(key, text)| Some((key.literal()?, text)));
-        literal.collect::<Option<_>>().unwrap_or_else(|| {
-            self.say_of(value, Word::Refused, "a variable can't name a variable");
+            .map(|(key, text)| Some((name(key)?, text)));
+        named.collect::<Option<_>>().unwrap_or_else(|| {
+            let what = "what stands before a = is no name of a variable";
+            self.say_of(value, Word::Refused, what);
             Vec::new()
         })
     }

@@ -126,7 +126,8 @@ def compare_program(name, processes, options, services, remarks):
         yield "argv", shlex.split(process.command), argv
         if not said("refused: environment="):
             yield "environment", process.environment, service.get("environment", {})
-        yield "directory", process.directory, service.get("directory")
+        if not said("refused: directory="):
+            yield "directory", process.directory, service.get("directory")
         user = process.uid if process.uid is not None else options.uid
         yield "user", user or 0, uid(service.get("user", "root"))
         enabled = str(service.get("enabled", True)).lower() in ("true", "yes", "on", "1")
