@@ -745,6 +745,11 @@ fn what_isnt_simply_kept_is_said_by_its_line() {
             ),
         ),
         (
+            "[include]\n".to_owned(),
+            1,
+            line(2, "was wrong", "[include]: it has no files"),
+        ),
+        (
             "[program:x]\nautostart=true\n".to_owned(),
             2,
             line(2, "refused", "[program:x]: it has no command"),

@@ -147,17 +147,15 @@ fn include(
     host: &Host,
     remarks: &mut Remarks,
 ) -> Result<(), String> {
-    if ini.section("include").is_none() {
-        return Ok(());
-    }
-    ini.set_here(source.directory);
-    let Some(entry) = ini
-        .section("include")
-        .and_then(|it| it.get("files"))
-        .cloned()
-    else {
+    let Some(section) = ini.section("include") else {
         return Ok(());
     };
+    let Some(entry) = section.get("files").cloned() else {
+        let what = "[include]: it has no files; supervisord doesn't start with it";
+        remarks.say(section.place, Word::WasWrong, what);
+        return Ok(());
+    };
+    ini.set_here(source.directory);
     let mut names = Names::new(source.directory);
     names.set("host_node_name", Text::variable("HOSTNAME"));
     let files = expand(&entry.value.as_str().into(), &names).and_then(|files| {
