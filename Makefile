@@ -4,6 +4,7 @@ SHELL := /bin/sh
 IMAGE := drainit
 ARCH := $(shell uname -m)
 DIST := dist/drainit-$(ARCH)-linux-musl
+IMPORT := dist/drainit-import-$(ARCH)-linux-musl
 
 # Sources of the binary.
 SOURCES := Cargo.toml Cargo.lock LICENSE $(shell find src -name '*.rs' 2>/dev/null)
@@ -18,7 +19,7 @@ dist/drainit: $(SOURCES)
 	musl=$$(uname -m)-unknown-linux-musl; \
 	if rustup target list --installed 2>/dev/null | grep -qx $$musl; then target=$$musl; fi; \
 	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
-	    cargo build --locked --release --target $$target && \
+	    cargo build --locked --release --bin drainit --target $$target && \
 	mkdir -p dist && cp target/$$target/release/drainit $@ && ls -l $@
 
 # What users get: against musl, with std rebuilt for size, in Docker, whose layer
@@ -28,8 +29,9 @@ dist:
 	docker build --tag $(IMAGE) --file docker/Dockerfile .
 	mkdir -p dist
 	container=$$(docker create $(IMAGE)) && \
-	    docker cp $$container:/drainit $(DIST).new; docker rm $$container >/dev/null
-	mv $(DIST).new $(DIST) && ls -l $(DIST)
+	    docker cp $$container:/drainit $(DIST).new; \
+	    docker cp $$container:/drainit-import $(IMPORT).new; docker rm $$container >/dev/null
+	mv $(DIST).new $(DIST) && mv $(IMPORT).new $(IMPORT) && ls -l $(DIST) $(IMPORT)
 
 demo: build
 	docker/demo

@@ -28,6 +28,7 @@
 //! | [`control`] | what other processes of the container may ask, and the answers |
 //! | [`config`] | what was typed and the environment, as a plan and what to execute |
 //! | [`personality`] | tini, dumb-init and catatonit: their arguments as a configuration of ours |
+//! | [`mod@import`] | supervisord.conf into a file of ours, for a program of its own, `drainit-import`; text in, text out |
 //! | [`supervisor`] | the shell around the core: one thread, one sleep, one deadline. `members` maps services to processes, `look` asks the kernel, `act` signals; none decides anything. `output` has what forwards a service's lines, each a process of its own |
 //!
 //! # Words
@@ -90,6 +91,7 @@
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod import;
 mod json;
 pub mod personality;
 pub mod preset;

@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -726,4 +727,40 @@ fn each_container_of_a_pod_has_its_own_drainit_asked() {
         assert_eq!(ready(&first, "drainit"), ("ready\n".to_owned(), true));
         assert_eq!(ready(&second, "drainit"), ("starting\n".to_owned(), false));
     }
+}
+
+#[test]
+fn the_importer_needs_nothing_beside_it() {
+    let image = built("importer", |tag| {
+        let name = format!("drainit-import-{}-linux-musl", std::env::consts::ARCH);
+        let path = format!("{ROOT}/dist/{name}");
+        assert!(fs::exists(&path).unwrap(), "{path} isn't there: make dist");
+        let dockerfile = format!("FROM scratch\nCOPY {name} /drainit-import\n");
+        build(tag, "dist", &[], &dockerfile);
+    });
+    let run = ["run", "--rm", "-i", "--entrypoint", "/drainit-import"];
+    let mut child = command("docker", &run)
+        .args([&image, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(b"[program:x]\ncommand=/x\nautorestart=true\n")
+        .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("-:3: was wrong: autorestart=true: "),
+        "{said}"
+    );
+    let file = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        file.ends_with("[[service]]\nname = \"x\"\ncommand = \"/x\"\nrestart = \"always\"\n"),
+        "{file}"
+    );
 }

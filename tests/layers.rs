@@ -15,9 +15,9 @@ const LAYERS: [&[&str]; 9] = [
     &["core"],
     &["report", "control"],
     &["config"],
-    &["personality"],
+    &["personality", "import"],
     &["supervisor"],
-    &["main", "lib"],
+    &["main", "lib", "bin"],
 ];
 
 /// Where unsafe code may be.

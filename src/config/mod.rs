@@ -33,7 +33,7 @@ mod reader;
 pub mod service;
 pub mod stand_in;
 pub mod value;
-mod words;
+pub(crate) mod words;
 
 /// For how long nothing new may come to a php-fpm alone before it is drained:
 /// between a client's connecting to the web server and the request that comes
