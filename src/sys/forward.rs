@@ -55,21 +55,20 @@ const IDLE: u16 = 1000;
 
 /// Until all was written.
 fn forward(streams: &mut [Stream]) {
-    let mut patience = PollTimeout::from(IDLE);
     loop {
         let awaited = streams.iter().filter_map(Stream::awaits);
         let mut awaited: Vec<PollFd> = awaited.collect();
         if awaited.is_empty() {
             return;
         }
-        match poll(&mut awaited, patience) {
-            Ok(1..) => patience = IDLE.into(),
-            Ok(_) => {
-                process::forget_code();
-                patience = PollTimeout::NONE;
-                continue;
-            }
-            Err(_) => continue,
+        let mut polled = poll(&mut awaited, IDLE);
+        if polled == Ok(0) {
+            // At once, so that little of our code is executed on the way to sleep.
+            process::forget_code();
+            polled = poll(&mut awaited, PollTimeout::NONE);
+        }
+        if polled.is_err() {
+            continue;
         }
         let came = awaited.iter().map(|it| it.any().unwrap_or(true));
         let came: Vec<bool> = came.collect();
