@@ -1,7 +1,6 @@
 # drainit: see README.md. Targets install what they need (Debian or Ubuntu).
 
 SHELL := /bin/sh
-IMAGE := drainit
 ARCH := $(shell uname -m)
 DIST := dist/drainit-$(ARCH)-linux-musl
 IMPORT := dist/drainit-import-$(ARCH)-linux-musl
@@ -26,9 +25,9 @@ dist/drainit: $(SOURCES)
 # cache knows whether there is anything to do.
 dist:
 	docker/base-images debian:trixie-slim
-	docker build --tag $(IMAGE) --file docker/Dockerfile .
+	docker build --tag drainit --file docker/Dockerfile .
 	mkdir -p dist
-	container=$$(docker create $(IMAGE)) && \
+	container=$$(docker create drainit) && \
 	    docker cp $$container:/drainit $(DIST).new; \
 	    docker cp $$container:/drainit-import $(IMPORT).new; docker rm $$container >/dev/null
 	mv $(DIST).new $(DIST) && mv $(IMPORT).new $(IMPORT) && ls -l $(DIST) $(IMPORT)
@@ -37,7 +36,8 @@ demo: build
 	docker/demo
 
 # A rolling restart under load, with drainit and with what else there is; what
-# VARIANTS, LAG, STOPS and the others are is said in docker/lab/lab.
+# VARIANTS, LAG, STOPS and the others are is said in docker/lab/lab. With IMAGE=my/app:
+# what docker stop costs with that image, as it is and with drainit in front.
 lab:
 	docker/lab/lab
 

@@ -7,10 +7,12 @@ retries; a request ends in exactly one of the outcomes below.
 
 Below `lab` (LAB=1) it takes orders on standard input (`targets HOST…`, `end`)
 and writes counts and failures as lines of JSON; else it is an ordinary
-locustfile for the host of --host.
+locustfile for the host of --host. It asks for the pages of the lab's own site, or
+for PAGES, pairs of a Host, or null, and a path, whose answer may be any 2xx or 3xx.
 """
 
 import collections
+import dataclasses
 import hashlib
 import http.client
 import json
@@ -20,12 +22,14 @@ import socket
 import sys
 import time
 import urllib.parse
+from collections.abc import Callable
 
 import gevent
 import gevent.fileobject
 from locust import User, constant, events, task
 
 RATE_EACH = float(os.environ.get("RATE_EACH", "10"))
+PAGES = json.loads(os.environ.get("PAGES", "[]"))
 # Slow requests come in bursts, so that more run than pm.max_children allows,
 # and some queue: at 10 a second, of the 40 requests between two bursts, two.
 BURST_EVERY = 4.0
@@ -38,7 +42,7 @@ targets = []
 # Connections that wait for their next request. The one that has waited for the
 # longest is next, as with many clients that come back now and then.
 idle = collections.deque()
-# (second of arrival, outcome) -> number, since the last report.
+# (tenth of a second of arrival, outcome, server) -> number, since the last report.
 counts = collections.Counter()
 totals = {"sent": 0, "outstanding": 0, "latest_s": 0.0}
 ended = False
@@ -52,6 +56,19 @@ class Failed(Exception):
         super().__init__(outcome)
         self.outcome = outcome
         self.detail = str(detail)
+
+
+@dataclasses.dataclass
+class Request:
+    method: str
+    name: str
+    path: str
+    body: bytes | None = None
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    is_right: Callable[[int], bool] = lambda status: status == 200
+    is_whole: Callable[[bytes], bool] = lambda answer: True
+    # Whom it was sent to, once that is known.
+    server: str | None = None
 
 
 def lab_says(**line):
@@ -82,8 +99,9 @@ def take_idle():
     return None
 
 
-def connect():
+def connect(request):
     host, _, port = random.choice(targets).partition(":")
+    request.server = host
     connection = http.client.HTTPConnection(host, int(port or 80), timeout=PATIENCE)
     # Never by itself again, once it is closed.
     connection.auto_open = 0
@@ -98,17 +116,18 @@ def connect():
     return connection
 
 
-def fetch(method, path, body, check, keep_alive):
+def fetch(request, keep_alive):
     """Sends it once; raises Failed."""
     connection = take_idle() if keep_alive else None
     fresh = connection is None
-    connection = connection or connect()
+    connection = connection or connect(request)
+    request.server = connection.host
     age = "fresh" if fresh else "reused"
     where, reset = f"{connection.host} {age}", f"reset-{age}"
     try:
-        headers = {} if keep_alive else {"Connection": "close"}
+        headers = request.headers if keep_alive else {"Connection": "close", **request.headers}
         try:
-            connection.request(method, path, body, headers)
+            connection.request(request.method, request.path, request.body, headers)
             first = connection.sock.recv(1, socket.MSG_PEEK)
         except TimeoutError as error:
             raise Failed("timeout", where) from error
@@ -125,9 +144,9 @@ def fetch(method, path, body, check, keep_alive):
             raise Failed("cut", f"{where}: {error!r}") from error
         if response.status in (502, 503, 504):
             raise Failed(str(response.status), where)
-        if response.status != 200:
+        if not request.is_right(response.status):
             raise Failed("other", f"{where}: status {response.status}")
-        if not check(answer):
+        if not request.is_whole(answer):
             raise Failed("cut", f"{where}: {len(answer)} bytes")
         if keep_alive and not response.will_close:
             idle.append(connection)
@@ -137,20 +156,23 @@ def fetch(method, path, body, check, keep_alive):
             connection.close()
 
 
-def visit(environment, method, name, path, body, check):
+def visit(environment, request):
     arrival = time.time()
     outcome, failure = "ok", None
     try:
         with gevent.Timeout(PATIENCE, Failed("timeout", "the whole request")):
-            fetch(method, path, body, check, random.random() < KEEP_ALIVE_SHARE)
+            fetch(request, random.random() < KEEP_ALIVE_SHARE)
     except Failed as error:
         outcome, failure = error.outcome, error
-        lab_says(failure=outcome, at=arrival, took=time.time() - arrival, request=f"{method} {path}", detail=error.detail)
+        lab_says(
+            failure=outcome, at=arrival, took=time.time() - arrival, request=f"{request.method} {request.path}",
+            detail=error.detail,
+        )
     finally:
         totals["outstanding"] -= 1
-    counts[int(arrival * 2) / 2, outcome] += 1
+    counts[int(arrival * 10) / 10, outcome, request.server] += 1
     environment.events.request.fire(
-        request_type=method, name=name, response_time=(time.time() - arrival) * 1000,
+        request_type=request.method, name=request.name, response_time=(time.time() - arrival) * 1000,
         response_length=0, exception=failure, context={},
     )
 
@@ -180,27 +202,31 @@ class Visitor(User):
             self.burst, self.slow_left = burst, SLOW_PER_BURST
         totals["sent"] += 1
         totals["outstanding"] += 1
-        gevent.spawn(visit, self.environment, *self.request())
+        gevent.spawn(visit, self.environment, self.request())
 
     def request(self):
+        if PAGES:
+            host, path = random.choice(PAGES)
+            headers = {"Host": host} if host else {}
+            return Request("GET", path, path, headers=headers, is_right=lambda status: 200 <= status < 400)
         method, body = "GET", None
         if random.random() < 0.15:
             method, body = "POST", random.randbytes(random.randint(100, 20000))
         if self.slow_left:
             self.slow_left -= 1
             path = f"/slow.php?s={random.uniform(*SLOW_TAKES):.2f}"
-            return method, "/slow.php", path, body, lambda answer: answer == b"slow, but whole\n"
+            return Request(method, "/slow.php", path, body, is_whole=lambda answer: answer == b"slow, but whole\n")
         if method == "GET" and random.random() < 0.3:
-            return method, "/static.txt", "/static.txt", None, lambda answer: answer == b"static, and whole\n"
+            return Request(method, "/static.txt", "/static.txt", is_whole=lambda answer: answer == b"static, and whole\n")
         expected = b"fast %s\n" % hashlib.md5(body or b"").hexdigest().encode()
-        return method, "/fast.php", "/fast.php", body, lambda answer: answer == expected
+        return Request(method, "/fast.php", "/fast.php", body, is_whole=lambda answer: answer == expected)
 
 
 def report():
     while True:
         gevent.sleep(0.25)
         if counts:
-            batch = [[at, outcome, number] for (at, outcome), number in counts.items()]
+            batch = [[at, outcome, number, server] for (at, outcome, server), number in counts.items()]
             counts.clear()
             lab_says(counts=batch)
 

@@ -1,4 +1,4 @@
-"""Draws the picture: plot.py svg|png, series as JSON on standard input, the
+"""Draws the picture: plot.py svg|png HEADING, series as JSON on standard input, the
 picture on standard output. A strip for each row: answered requests and failures
 by kind, stacked over the time of arrival, and the stops as bars below."""
 
@@ -30,7 +30,8 @@ BIN = 0.5
 rows = json.load(sys.stdin)
 longest = max(row["length"] for row in rows)
 # In inches: a strip, and what is above and below all of them.
-STRIP, ABOVE, BELOW = 1.15, 0.65, 0.5
+heading = sys.argv[2]
+STRIP, ABOVE, BELOW = 1.15, 0.95 if heading else 0.65, 0.5
 height = len(rows) * STRIP + ABOVE + BELOW
 figure, axes = plt.subplots(len(rows), 1, sharex=True, squeeze=False, figsize=(11, height))
 figure.subplots_adjust(left=0.2, right=0.985, hspace=0.25, top=1 - ABOVE / height, bottom=BELOW / height)
@@ -63,13 +64,15 @@ for row, axis in zip(rows, axes[:, 0]):
     axis.text(-0.045, 0.68, row["title"], transform=axis.transAxes, ha="right", va="center", fontsize=11, weight="bold")
     axis.text(-0.045, 0.30, row["result"], transform=axis.transAxes, ha="right", va="center", fontsize=9)
 axes[-1, 0].set_xlabel("seconds")
+below_heading = 1 - (0.3 if heading else 0) / height
 handles = [Patch(color=ANSWERED, label="answered")]
 handles += [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in used]
 handles.append(plt.Line2D([], [], color="#222222", linewidth=3, label="a docker stop"))
-figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=9, bbox_to_anchor=(0.99, 1))
+figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=9, bbox_to_anchor=(0.99, below_heading))
 figure.suptitle(
-    "requests sent per second,\nby what became of them", x=0.01, ha="left", y=1 - 0.12 / height, fontsize=10, va="top"
+    "requests sent per second,\nby what became of them", x=0.01, ha="left", y=below_heading - 0.12 / height, fontsize=10, va="top"
 )
+figure.text(0.01, 1 - 0.1 / height, heading, ha="left", va="top", fontsize=12, weight="bold")
 
 picture = io.BytesIO()
 matplotlib.rcParams["svg.fonttype"] = "none"
