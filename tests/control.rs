@@ -452,6 +452,8 @@ fn a_hundred_at_once_are_answered_and_leave_nothing_behind() {
             running.signal(SIGTERM);
             // It has a layer that was asked, and one that wasn't.
             running.wait_for_line("queue got SIGTERM");
+            // It has opened what tells of the queue's end.
+            running.wait_until_asleep();
         }
     }
 }
