@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use drainit::config::cli::{self, Flags, Stop, Subcommand};
+use drainit::config::cli::{self, Cli, Stop, Subcommand};
 use drainit::config::value::{self, Error};
 use drainit::config::{self, Config, Host};
 use drainit::control::client;
@@ -19,6 +19,7 @@ use drainit::supervisor::Supervisor;
 use drainit::sys::path;
 use drainit::sys::process::{self, Pid};
 use drainit::sys::stderr::Stderr;
+use drainit::sys::user;
 use drainit::sys::wakes::Wakes;
 
 /// musl's own allocator maps and unmaps pages so often that a start took twice
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
         variable: &|name| std::env::var_os(name),
         find: &path::find,
         php_fpms: &|| path::programs_beginning_with("php-fpm"),
+        read: &|path| std::fs::read(path),
+        find_user: &user::find,
+        user: user::own(),
     };
     let mut words = std::env::args_os();
     let called = words.next().unwrap_or_default();
@@ -58,9 +62,26 @@ fn main() -> ExitCode {
     match cli.subcommand {
         Some(Subcommand::NginxSnippet { health, marker }) => {
             let snippet = if health { nginx_health } else { nginx_snippet };
-            let flags = marker.map_or(cli.flags, |it| Flags::of([("marker", it)]));
-            return match config::marker(flags, &host) {
+            let flags = match marker {
+                Some(marker) => cli.flags.with("marker", marker),
+                None => cli.flags,
+            };
+            return match config::marker(&flags, &host) {
                 Ok(marker) => print(&marker.path().map_or_else(String::new, snippet)),
+                Err(Error { failure, message }) => fail(failure, &message),
+            };
+        }
+        Some(Subcommand::Config { file }) => {
+            let flags = match file {
+                Some(file) => cli.flags.with("config", file),
+                None => cli.flags,
+            };
+            let cli = Cli {
+                flags,
+                ..Cli::default()
+            };
+            return match config::show(cli, &host) {
+                Ok(text) => print(&text),
                 Err(Error { failure, message }) => fail(failure, &message),
             };
         }
@@ -114,7 +135,7 @@ fn ask(question: Subcommand) -> ExitCode {
         Subcommand::Status { json } => status(json),
         Subcommand::Command(command, names) => have_done(command, &names),
         Subcommand::Drain => begin(&Request::Drain).map(drop),
-        Subcommand::NginxSnippet { .. } => Ok(()),
+        Subcommand::NginxSnippet { .. } | Subcommand::Config { .. } => Ok(()),
     };
     match answered {
         Ok(()) => ExitCode::SUCCESS,

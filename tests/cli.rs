@@ -82,8 +82,8 @@ fn bad_arguments_are_refused_in_one_line() {
         (&["--marker", "here", "true"], &["--marker", "'here'"]),
         (&["--log-format", "xml", "true"], &["--log-format", "'xml'"]),
         (
-            &["--log-prefix", "yes", "true"],
-            &["--log-prefix", "'yes'", "true nor false"],
+            &["--log-prefix", "perhaps", "true"],
+            &["--log-prefix", "'perhaps'", "true nor false"],
         ),
         (&["--log-level", "loud", "true"], &["--log-level", "'loud'"]),
         (&[""], &["empty"]),
@@ -196,7 +196,7 @@ fn bad_variables_are_refused_by_their_names() {
         ("DRAINIT_MARKER", "here", "'here'"),
         ("DRAINIT_LOG_FORMAT", "xml", "'xml'"),
         ("DRAINIT_LOG_LEVEL", "loud", "'loud'"),
-        ("DRAINIT_LOG_PREFIX", "yes", "'yes'"),
+        ("DRAINIT_LOG_PREFIX", "perhaps", "'perhaps'"),
     ] {
         assert_refused(drainit(["true"]).env(name, value), 2, &[name, part]);
         assert_refused(
@@ -274,6 +274,78 @@ fn a_flag_wins_over_its_variable_and_an_empty_one_is_unset() {
         "{stderr}"
     );
     assert!(stderr.contains("Docker"), "{stderr}");
+}
+
+/// A file of this text, and drainit that reads it.
+fn with_file(scratch: &Scratch, text: &str) -> Command {
+    let file = scratch.path("drainit.toml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = drainit::<&str>([]);
+    command.arg("--config").arg(file);
+    command
+}
+
+#[test]
+fn a_mistake_in_the_file_has_its_place_and_nothing_is_started() {
+    let scratch = Scratch::new();
+    let started = "[[service]]\nname = \"a\"\ncommand = \"sh -c 'echo started'\"\n";
+    for (text, code, parts) in [
+        ("delay = \n", 2, &["drainit.toml:1:9: "][..]),
+        ("delay = \"5x\"\n", 2, &["drainit.toml:1:9: delay: '5x'"]),
+        ("dealy = 5\n", 2, &["drainit.toml:1:1: ", "'delay'"]),
+        (
+            "[[service]]\nname = \"x\"\ncommand = \"no-such-command\"\n",
+            127,
+            &["drainit.toml:3:11: command: no-such-command: command not found"],
+        ),
+        (
+            "[[service]]\nname = \"x\"\ncommand = \"/\"\n",
+            126,
+            &["drainit.toml:3:11: command: /: not executable"],
+        ),
+        (
+            "[[service]]\nname = \"x\"\ncommand = \"${NONE}\"\n",
+            2,
+            &["drainit.toml:3:11: command: ", "NONE is not set"],
+        ),
+    ] {
+        let text = format!("{text}{started}");
+        assert_refused(&mut with_file(&scratch, &text), code, parts);
+        assert_refused(with_file(&scratch, &text).arg("config"), code, parts);
+    }
+    let none = scratch.path("none.toml");
+    let none = none.to_str().unwrap();
+    let missing = [none, "can't be read"];
+    assert_refused(&mut drainit(["--config", none]), 2, &missing);
+    assert_refused(drainit::<&str>([]).env("DRAINIT_CONFIG", none), 2, &missing);
+    assert_refused(&mut drainit(["config", "--config", none]), 2, &missing);
+}
+
+#[test]
+fn what_holds_is_printed_and_can_be_read_again() {
+    let scratch = Scratch::new();
+    let text = "[[service]]\nname = \"a\"\ncommand = \"sh -c 'exit 5'\"\n";
+    let (code, printed, stderr) = run(with_file(&scratch, text).arg("config"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let line = printed.lines().find(|line| line.starts_with("command"));
+    assert!(
+        line.is_some_and(|line| line.ends_with("/drainit.toml:3")),
+        "{printed}"
+    );
+    let (code, _, stderr) = run(&mut with_file(&scratch, &printed));
+    assert_eq!(code, 5, "{stderr}");
+}
+
+#[test]
+fn a_command_runs_alone_whatever_services_the_file_has() {
+    let scratch = Scratch::new();
+    let text = "delay = \"3s\"\n[[service]]\nname = \"a\"\ncommand = \"no-such\"\n";
+    let (code, stdout, stderr) = run(with_file(&scratch, text).args(["echo", "c"]));
+    assert_eq!((code, stdout.as_str()), (0, "c\n"), "{stderr}");
+    assert!(
+        stderr.contains("delay 3s") && stderr.contains("don't run"),
+        "{stderr}"
+    );
 }
 
 /// Kubernetes makes such variables for a Service called drainit.

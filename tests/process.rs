@@ -102,6 +102,52 @@ fn a_script_without_a_shebang_is_the_shells() {
     assert_eq!(running.wait_exit(), 3);
 }
 
+// The file.
+
+/// One is ready when somebody listens where its key says; the next one waits for that.
+#[test]
+fn a_file_runs_its_services_in_their_order() {
+    let scratch = Scratch::new();
+    let (file, socket, go) = (
+        scratch.path("d.toml"),
+        scratch.path("s"),
+        scratch.path("go"),
+    );
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let perl = "IO::Socket::UNIX->new(Local => shift, Listen => 1) or die $!; sleep 600";
+    let db = format!(
+        "echo db waits; read x < {}; exec perl -MIO::Socket::UNIX -e '$s = {perl}' {}",
+        go.display(),
+        socket.display()
+    );
+    let service = |name: &str, script: &str, keys: &str| {
+        let script = script.replace('$', "$$");
+        format!(
+            "[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n{keys}\n"
+        )
+    };
+    let text = [
+        service("db", &db, &format!("ready = \"unix:{}\"", socket.display())),
+        service("app", "echo app runs; exec sleep 600", ""),
+        service(
+            "side",
+            "echo side runs; exec sleep 600",
+            "after = []\nstop-signal = \"USR1\"",
+        ),
+    ];
+    fs::write(&file, text.concat()).unwrap();
+    let mut running = Running::start(&mut drainit(["--config", file.to_str().unwrap()]));
+    running.wait_for_line("side runs");
+    running.wait_for_line("db waits");
+    assert_eq!(running.count("app runs"), 0);
+    fs::write(&go, "\n").unwrap();
+    running.wait_for_line("app runs");
+    running.assert_order(&["db waits", "ready", "app runs"]);
+    running.signal(SIGTERM);
+    assert_eq!(running.wait_exit(), 0);
+    assert!(running.log().contains("<- SIGUSR1"), "{}", running.log());
+}
+
 // Signals on their way.
 
 #[test]

@@ -42,7 +42,12 @@ const fn repeatable(name: &'static str, value: &'static str, help: &'static str)
 }
 
 /// In the order of the help. What reads the value of each is in [`super::Config::resolve`].
-pub static OPTIONS: [Opt; 17] = [
+pub static OPTIONS: [Opt; 18] = [
+    option(
+        "config",
+        "FILE",
+        "The file that says what to run and how [default: /etc/drainit.toml, if it is there]",
+    ),
     repeatable(
         "service",
         "NAME[=COMMAND]",
@@ -142,6 +147,11 @@ pub enum Subcommand {
         /// Wait for it, at most for so long.
         wait: Option<String>,
     },
+    /// Print what holds.
+    Config {
+        /// The file to read.
+        file: Option<String>,
+    },
     /// Print how each service is.
     Status {
         /// As JSON.
@@ -170,7 +180,16 @@ struct Known {
     make: fn(Flags, Vec<String>) -> Subcommand,
 }
 
-static SUBCOMMANDS: [Known; 9] = [
+static SUBCOMMANDS: [Known; 10] = [
+    Known {
+        name: "config",
+        options: &[option("config", "FILE", "Read this file")],
+        operands: "",
+        help: "Print what holds, as a file: each value, and where it came from",
+        make: |mut flags, _| Subcommand::Config {
+            file: flags.take("config"),
+        },
+    },
     Known {
         name: "ready",
         options: &[option(
@@ -264,11 +283,13 @@ static SUBCOMMANDS: [Known; 9] = [
 ];
 
 const NOTES: [&str; 4] = [
-    "Without a COMMAND or --service: php-fpm and nginx, whichever are installed.",
+    "Without a COMMAND or --service: the services of /etc/drainit.toml, if it is there, else \
+     php-fpm and nginx, whichever are installed.",
     "Durations: 5s, 500ms, 1m30s, or seconds. Each option can also be set by its variable \
      DRAINIT_DELAY, DRAINIT_GRACE_PERIOD and so on; services by DRAINIT_SERVICES, rewrites by \
-     DRAINIT_REWRITE and exit codes by DRAINIT_SUCCESS, one a line or with ';' between them. A \
-     flag wins over its variable; an empty one is unset.",
+     DRAINIT_REWRITE and exit codes by DRAINIT_SUCCESS, one a line or with ';' between them. Most \
+     are keys of the file, too. A flag wins over its variable, and this over the file; an empty \
+     one is unset.",
     "Signals: TERM, QUIT, PWR and RTMIN+3 stop; INT stops without the delay, and hurries when it \
      comes again; HUP reloads; USR1 reopens log files.",
     "Exit codes: 0 stopped as asked; 1 a service didn't become ready; 2 bad arguments; 126, 127 a \
@@ -291,6 +312,14 @@ impl Flags {
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let its = self.0.iter().filter(move |(known, _)| *known == name);
         its.map(|(_, value)| value.as_str())
+    }
+
+    /// These, but one of them, with this value in its place.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.0.retain(|(known, _)| *known != name);
+        self.0.push((name, value));
+        self
     }
 
     /// The value of one that can be given once.

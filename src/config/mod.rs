@@ -1,44 +1,47 @@
 //! The configuration as validated: services in order, times, and what is left
 //! of each when the worst comes. Flags win over `DRAINIT_*` variables, these
-//! over the platform's defaults.
+//! over the file, and the file over the platform's defaults.
 //!
 //! What has to be looked up on the machine comes through [`Host`], so that all
 //! of this can be tested without one.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use log::LevelFilter;
+use nix::unistd::Uid;
 
-use crate::core::plan::{
-    ByService, Delay, Leftovers, Plan, Readiness, Restart, ServiceId, ServicePlan, StopAfter,
-};
-use crate::preset::Kind;
+use crate::core::plan::{ByService, Leftovers, Plan, ServicePlan};
 use crate::report::logger::LogFormat;
 use crate::signal::{Rewrite, Signal};
 use crate::status::Failure;
 use crate::sys::path::SearchSbin;
+use crate::sys::user::Identity;
 
 use cli::{Cli, Flags};
+use file::File;
 use platform::Platform;
-use reader::{Given, Origin, Reader};
+use reader::{Given, Held, Origin, Reader};
 use service::ServiceConfig;
+use services::{Common, Draft};
 use stand_in::StandIn;
 use value::{Error, Marker, usage};
 
+pub use show::show;
+
 pub mod cli;
+mod env_file;
+mod expand;
+mod file;
 pub mod platform;
 mod reader;
 pub mod service;
+mod services;
+mod show;
 pub mod stand_in;
 pub mod value;
 pub(crate) mod words;
-
-/// For how long nothing new may come to a php-fpm alone before it is drained:
-/// between a client's connecting to the web server and the request that comes
-/// of it there is seldom more.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// What drainit is to do.
 #[derive(Debug)]
@@ -55,8 +58,6 @@ pub struct Config {
     pub to_group: bool,
     /// The signal that the kernel is to send us when our parent ends.
     pub parent_death_signal: Option<Signal>,
-    /// Exit codes that are no failure.
-    pub success: Vec<u8>,
     /// The drain marker.
     pub marker: Marker,
     /// Whether `drainit ready` may ask.
@@ -75,85 +76,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Makes sense of the command line and the environment.
+    /// Makes sense of the command line, the environment and the file.
     pub fn resolve(cli: Cli, host: &Host) -> Result<Self, Error> {
-        let platform = Platform::find(|name| host.value(name).is_some());
-        let Cli { flags, command, .. } = cli;
-        let read = Reader { flags, host };
-        let grace_period = read.given("grace-period")?;
-        let delay = read.given("delay")?;
-
-        let mut notes = Vec::new();
-        let is_command = !command.is_empty();
-        let mut services = if !is_command {
-            let services = read.all(reader::SERVICE)?;
-            if services.is_empty() {
-                notes.extend(service::skipped_entrypoint(host));
-                service::installed(host)?
-            } else {
-                service::named(&services, host)?
-            }
-        } else if read.flags.all(reader::SERVICE).next().is_none() {
-            vec![service::single(command, host)?]
-        } else {
-            return Err(usage(format!(
-                "there are a --service and a command, {}: give one or the other \
-                 (DRAINIT_SERVICES in ENV, unlike flags, gives way to a command, as in \
-                 docker run IMAGE php -v)",
-                Path::new(&command.join(OsStr::new(" "))).display()
-            )));
-        };
-
-        let has_prefix = read.value("log-prefix", value::boolean)?.unwrap_or(false);
-        for service in &mut services {
-            service.setting.has_prefix = has_prefix;
-        }
-        let start_timeout = read.value("start-timeout", value::start_timeout_for)?;
-        let log_to = read.value("termination-log", value::place)?;
-        let mut config = Self {
-            plan: Plan {
-                services: in_order(&services, is_command, start_timeout),
-                delay: Delay::ZERO,
-                grace_period: match &grace_period {
-                    Some(given) => given.parse(value::grace_period_for)?,
-                    None => platform.grace_period,
-                },
-                quiet: read.value("quiet", value::quiet_for)?.unwrap_or(QUIET),
-                stop_after: read
-                    .value("stop-after", value::stop_after_what)?
-                    .unwrap_or(StopAfter::Clients),
-                leftovers: Leftovers::Drained,
-            },
-            services: services.into_iter().collect(),
-            platform,
-            rewrites: read.values("rewrite", str::parse)?,
-            to_group: read.value("forward-to", value::is_group)? == Some(true),
-            parent_death_signal: read.value("parent-death-signal", str::parse)?,
-            success: read.values("success", value::exit_code)?,
-            marker: marker_of(&read)?,
-            control: read.value("control", value::no_control)?.is_none(),
-            termination_log: log_to.unwrap_or_else(|| platform.termination_log.map(PathBuf::from)),
-            log_format: read
-                .value("log-format", value::format)?
-                .unwrap_or(LogFormat::Text),
-            log_level: read
-                .value("log-level", value::level)?
-                .unwrap_or(LevelFilter::Info),
-            notes,
-            stand_in: None,
-        };
-        if let Some(given) = read.given("stop-signal")? {
-            config.stop_by(&given)?;
-        }
-        config.plan.delay = match &delay {
-            None => platform.delay_within(config.plan.grace_period),
-            Some(given) => {
-                let delay = given.parse(value::delay_for)?;
-                config.check_delay(delay.max, &given.origin, grace_period.is_none())?;
-                delay
-            }
-        };
-        Ok(config)
+        resolve(cli, host).map(|resolved| resolved.config)
     }
 
     fn stop_by(&mut self, given: &Given) -> Result<(), Error> {
@@ -172,78 +97,202 @@ impl Config {
         }
     }
 
-    fn check_delay(
-        &self,
-        longest: Duration,
-        from: &Origin,
-        grace_period_is_default: bool,
-    ) -> Result<(), Error> {
+    fn check_delay(&self, from: &Origin, grace_period_is_default: bool) -> Result<(), Error> {
+        let longest = self.plan.delay.max;
         let earliest = self.plan.term_at().iter().copied().min();
         let earliest = earliest.unwrap_or_else(|| self.plan.last_term_at());
         if longest < earliest {
             return Ok(());
         }
+        let grace = humantime::format_duration(self.plan.grace_period);
         let grace = if grace_period_is_default {
             format!(
-                "{}'s {}; DRAINIT_GRACE_PERIOD says if yours is longer",
-                self.platform.name,
-                humantime::format_duration(self.plan.grace_period)
+                "{}'s {grace}; DRAINIT_GRACE_PERIOD says if yours is longer",
+                self.platform.name
             )
         } else {
-            humantime::format_duration(self.plan.grace_period).to_string()
+            grace.to_string()
         };
-        Err(usage(format!(
-            "{from}: {} leaves no time to drain: it must be below {}, the grace period being {grace}",
+        Err(from.error(format!(
+            "{} leaves no time to drain: it must be below {}, the grace period being {grace}",
             humantime::format_duration(longest),
             humantime::format_duration(earliest),
         )))
     }
 }
 
-/// Each after all before it.
-fn in_order(
-    services: &[ServiceConfig],
-    is_command: bool,
-    start_timeout: Option<Duration>,
-) -> ByService<ServicePlan> {
-    // A lone command ends when it likes, and the runtime starts its container again;
-    // nor do we stand in for a web server: who watches the container is to see it.
-    let restart = |service: &ServiceConfig| {
-        if services.len() == 1 || service.preset.is_some() || service.names_preset {
-            Restart::No
-        } else {
-            Restart::Always
-        }
+/// What holds, and where it came from.
+struct Resolved {
+    config: Config,
+    options: Vec<Held>,
+    services: Vec<Vec<Held>>,
+}
+
+fn resolve(cli: Cli, host: &Host) -> Result<Resolved, Error> {
+    let Cli { flags, command, .. } = cli;
+    let is_command = !command.is_empty();
+    let file = open_file(&flags, host)?;
+    let entries = file.as_ref().map(|file| file.options.entries.as_slice());
+    let read = Reader::of_options(&flags, entries.unwrap_or_default(), host);
+    let platform = Platform::find(|name| host.value(name).is_some());
+    let grace_period = humantime::format_duration(platform.grace_period).to_string();
+    let grace_given = read.given("grace-period", &grace_period)?;
+    let grace_period = grace_given.parse(value::grace_period_for)?;
+    let delay = value::range_text(platform.delay_within(grace_period));
+    let delay_given = read.given("delay", &delay)?;
+
+    let mut notes = Vec::new();
+    let drafts = drafts(&read, command, file.as_ref(), host, &mut notes)?;
+    let common = Common {
+        start_timeout: read.all("start-timeout", &["none"])?,
+        success: successes(&read)?,
+        log_prefix: read.all("log-prefix", &["false"])?,
+        is_command,
+        directory: file.as_ref().map(File::directory).unwrap_or_default(),
+        host,
     };
-    let plan = |(index, service): (usize, &ServiceConfig)| ServicePlan {
-        after: (0..index).map(ServiceId).collect(),
-        // Nobody waits for a lone command, and `nginx -t` never listens.
-        ready: if is_command || service.preset.is_none() {
-            Readiness::None
-        } else {
-            Readiness::Listen
+    let services = services::resolve(drafts, &common)?;
+    notes.extend(services.notes);
+    let log_to = platform.termination_log.unwrap_or("none");
+    let mut config = Config {
+        plan: Plan {
+            services: services.plans,
+            delay: delay_given.parse(value::delay_for)?,
+            grace_period,
+            quiet: read.value("quiet", "1s", value::quiet_for)?,
+            stop_after: read.value("stop-after", "clients", value::stop_after_what)?,
+            leftovers: Leftovers::Drained,
         },
-        start_timeout,
-        is_web: service
-            .preset
-            .is_some_and(|preset| preset.kind == Kind::Web),
-        restart: restart(service),
-        ..ServicePlan::default()
+        services: services.configs,
+        platform,
+        rewrites: read.values("rewrite", &[], str::parse)?,
+        to_group: read.value("forward-to", "main", value::is_group)?,
+        parent_death_signal: read.optional("parent-death-signal", str::parse)?,
+        marker: marker_of(&read)?,
+        control: read.optional("control", value::no_control)?.is_none(),
+        termination_log: read.value("termination-log", log_to, value::place)?,
+        log_format: read.value("log-format", "text", value::format)?,
+        log_level: read.value("log-level", "info", value::level)?,
+        notes,
+        stand_in: None,
     };
-    services.iter().enumerate().map(plan).collect()
+    if let Some(given) = read.all("stop-signal", &[])?.pop() {
+        config.stop_by(&given)?;
+    }
+    let is_longer = |plan: &ServicePlan| plan.stop_timeout > Some(grace_period);
+    let longer = config.plan.services.each().filter(|(_, it)| is_longer(it));
+    let longer = longer.filter_map(|(id, _)| config.services.get(id));
+    config.notes.extend(longer.map(|service| {
+        format!(
+            "{}: its stop-timeout is longer than the grace period, which goes before it",
+            service.name
+        )
+    }));
+    if delay_given.origin != Origin::Default {
+        let is_default = grace_given.origin == Origin::Default;
+        config.check_delay(&delay_given.origin, is_default)?;
+    }
+    Ok(Resolved {
+        config,
+        options: read.into_held(),
+        services: services.held,
+    })
+}
+
+/// The file that was named, or that of the default place if it is there.
+fn open_file(flags: &Flags, host: &Host) -> Result<Option<File>, Error> {
+    let read = Reader::of_options(flags, &[], host);
+    let named = read.all(reader::CONFIG, &[])?.pop();
+    let path = named.as_ref().map_or(file::DEFAULT_PLACE, |it| &it.text);
+    match (host.read)(Path::new(path)) {
+        Ok(bytes) => File::parse(Path::new(path), &bytes).map(Some),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let origin = named.as_ref();
+            let origin = origin.map_or(String::new(), |given| format!("{}: ", given.origin));
+            Err(usage(format!("{origin}{path} can't be read: {error}")))
+        }
+    }
+}
+
+/// What is to run: a command alone, else the services of flags, of a variable, of the
+/// file, or what is installed.
+fn drafts<'a>(
+    read: &Reader,
+    command: Vec<OsString>,
+    file: Option<&'a File>,
+    host: &'a Host,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Draft<'a>>, Error> {
+    let typed = read.all(reader::SERVICE, &[])?;
+    let in_file = file.filter(|file| !file.services.is_empty());
+    let mut are_left_out = |by: &str| {
+        notes.extend(in_file.map(|file| {
+            format!(
+                "the services of {} don't run: {by} goes before them",
+                file.path
+            )
+        }));
+    };
+    let plain = |origin: &Origin, config| Draft::plain(origin.clone(), config, host);
+    if let [first, ..] = &*command {
+        if let Some(Origin::Flag(_)) = typed.first().map(|given| &given.origin) {
+            return Err(usage(format!(
+                "there are a --service and a command, {}: give one or the other \
+                 (DRAINIT_SERVICES in ENV, unlike flags, gives way to a command, as in \
+                 docker run IMAGE php -v)",
+                Path::new(&command.join(OsStr::new(" "))).display()
+            )));
+        }
+        are_left_out(&format!("the command {}", Path::new(first).display()));
+        return Ok(vec![plain(
+            &Origin::Command,
+            service::single(command, host)?,
+        )]);
+    }
+    if let [first, ..] = &*typed {
+        are_left_out(&first.origin.to_string());
+        let services = service::named(&typed, host)?.into_iter().zip(&typed);
+        return Ok(services
+            .map(|(it, given)| plain(&given.origin, it))
+            .collect());
+    }
+    if let Some(file) = in_file {
+        return services::drafts(file, host);
+    }
+    notes.extend(service::skipped_entrypoint(host));
+    let services = service::installed(host)?.into_iter();
+    Ok(services.map(|it| plain(&Origin::Default, it)).collect())
+}
+
+/// Zero is one, whatever else is given for all.
+fn successes(read: &Reader) -> Result<Vec<Given>, Error> {
+    let mut all = vec![Given::new(Origin::Default, "0")];
+    all.extend(read.all("success", &[])?);
+    Ok(all)
 }
 
 fn marker_of(read: &Reader) -> Result<Marker, Error> {
-    let marker = read.value("marker", value::marker_place)?;
+    let marker = read.optional("marker", value::marker_place)?;
     Ok(marker.unwrap_or(Marker::Default))
 }
 
-/// Where the drain marker is to be, by the flag or its variable.
-pub fn marker(flags: Flags, host: &Host) -> Result<Marker, Error> {
-    marker_of(&Reader { flags, host })
+/// Where the drain marker is to be.
+pub fn marker(flags: &Flags, host: &Host) -> Result<Marker, Error> {
+    let file = open_file(flags, host)?;
+    let entries = file.as_ref().map(|file| file.options.entries.as_slice());
+    marker_of(&Reader::of_options(
+        flags,
+        entries.unwrap_or_default(),
+        host,
+    ))
 }
 
+/// Looks up a user, and a group.
+type FindUser<'a> = &'a dyn Fn(&str, Option<&str>) -> Result<Identity, String>;
+
 /// What has to be looked up on the machine.
+#[derive(Clone, Copy)]
 pub struct Host<'a> {
     /// An environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
@@ -253,9 +302,28 @@ pub struct Host<'a> {
     /// The names of all files in `PATH` and the `sbin` directories that begin
     /// with `php-fpm`.
     pub php_fpms: &'a dyn Fn() -> Vec<String>,
+    /// What a file holds.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// A user, and the group of this name or number, else the user's own.
+    pub find_user: FindUser<'a>,
+    /// The user that we run as.
+    pub user: Uid,
 }
 
 impl Host<'_> {
+    /// A machine that has nothing, for tests.
+    #[cfg(test)]
+    pub(crate) fn bare() -> Self {
+        Self {
+            variable: &|_| None,
+            find: &|_, _| Err(crate::status::Failure::NotFound),
+            php_fpms: &Vec::new,
+            read: &|_| Err(io::ErrorKind::NotFound.into()),
+            find_user: &|user, _| Err(format!("there is no user {user}")),
+            user: Uid::from_raw(0),
+        }
+    }
+
     /// A variable; an empty one is unset.
     fn value(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
@@ -263,9 +331,16 @@ impl Host<'_> {
 }
 
 #[cfg(test)]
+#[path = "tests/file.rs"]
+mod file_tests;
+
+#[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::service::ENTRYPOINTS;
     use super::*;
+    use crate::core::plan::{Delay, Readiness, Restart, ServiceId, StopAfter};
     use crate::preset::Preset;
     use crate::signal::Signal;
 
@@ -289,6 +364,7 @@ mod tests {
                     }
                 },
                 php_fpms: &|| programs.iter().map(ToString::to_string).collect(),
+                ..Host::bare()
             },
         )
     }
@@ -355,7 +431,7 @@ mod tests {
         let locked = Host {
             variable: &|_| None,
             find: &|_, _| Err(Failure::NotExecutable),
-            php_fpms: &Vec::new,
+            ..Host::bare()
         };
         let error = Config::resolve(Cli::default(), &locked).unwrap_err();
         assert_eq!(error.failure, Failure::NotExecutable);
@@ -852,10 +928,11 @@ mod tests {
             let host = Host {
                 variable: &host_has,
                 find: &|_, _| Err(Failure::NotFound),
-                php_fpms: &Vec::new,
+                ..Host::bare()
             };
             let is_services = option.name == reader::SERVICE;
             assert_eq!(host.is_drainit_asked_for(), !is_services, "{name}");
+            assert_eq!(name == "DRAINIT_SERVICES", is_services);
             let cli = if is_services {
                 Cli::default()
             } else {
@@ -863,7 +940,6 @@ mod tests {
             };
             assert!(message(resolve(&programs, &variables, cli)).starts_with(&name));
         }
-        assert_eq!(reader::variable(&cli::OPTIONS[0]), "DRAINIT_SERVICES");
     }
 
     #[test]
@@ -876,7 +952,7 @@ mod tests {
         let config = resolve(&["node"], &variables, command(&["node"])).unwrap();
         assert!(config.to_group);
         assert_eq!(config.parent_death_signal, Some(Signal::TERM));
-        assert_eq!(config.success, [143, 7]);
+        assert_eq!(config.plan.services[0].success, [0, 143, 7]);
         for (name, value) in [
             ("DRAINIT_FORWARD_TO", "all"),
             ("DRAINIT_PARENT_DEATH_SIGNAL", "0"),

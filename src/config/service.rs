@@ -41,6 +41,17 @@ pub struct ServiceConfig {
     pub names_supervisord: bool,
     /// What its processes are to have that is not as it is with us.
     pub setting: Setting,
+    /// It is ready once somebody listens there; `None` if once it listens itself.
+    pub ready_at: Option<ReadyAt>,
+}
+
+/// Where somebody is to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadyAt {
+    /// On this TCP port, at any address.
+    Tcp(u16),
+    /// On the unix socket of this path; with an `@` in front, of this abstract name.
+    Unix(String),
 }
 
 /// What a service's processes are to have that is not as it is with us.
@@ -149,14 +160,11 @@ pub(super) fn named(given: &[Given], host: &Host) -> Result<Vec<ServiceConfig>, 
                 let command = words.into_iter().map(OsString::from).collect();
                 by_command(name, command, SearchSbin::No, host)?
             }
-            None => match Preset::by_name(name) {
-                Some(preset) if preset.runs_by_name => by_name(name, host)?,
-                _ => {
-                    return Err(wrong(format!(
-                        "{name} is known only by a command: --service '{name}=COMMAND'"
-                    )));
-                }
-            },
+            None => known(name, host).unwrap_or_else(|| {
+                Err(wrong(format!(
+                    "{name} is known only by a command: --service '{name}=COMMAND'"
+                )))
+            })?,
         });
     }
     Ok(services)
@@ -169,6 +177,12 @@ pub(super) fn single(command: Vec<OsString>, host: &Host) -> Result<ServiceConfi
         .map(|word| base_name(word))
         .unwrap_or_default();
     by_command(&name, command, SearchSbin::No, host)
+}
+
+/// A preset that needs no command, if it is one.
+pub(super) fn known(name: &str, host: &Host) -> Option<Result<ServiceConfig, Error>> {
+    let preset = Preset::by_name(name)?;
+    preset.runs_by_name.then(|| by_name(name, host))
 }
 
 /// A preset by its name alone.
@@ -184,7 +198,7 @@ fn by_name(name: &str, host: &Host) -> Result<ServiceConfig, Error> {
     by_command(name, vec![program.into()], SearchSbin::Yes, host)
 }
 
-fn by_command(
+pub(super) fn by_command(
     name: &str,
     mut command: Vec<OsString>,
     sbin: SearchSbin,
@@ -232,6 +246,7 @@ fn by_command(
         names_preset,
         names_supervisord,
         setting: Setting::default(),
+        ready_at: None,
     })
 }
 

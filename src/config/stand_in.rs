@@ -3,13 +3,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::Config;
 use super::platform::Platform;
 use super::service::{ServiceConfig, Setting, base_name};
 use super::value::Marker;
-use super::{Config, QUIET};
 use crate::core::plan::{ByService, Delay, Leftovers, Plan, ServicePlan, StopAfter};
 use crate::report::logger::LogFormat;
 use crate::report::voice::Voice;
@@ -84,15 +85,20 @@ impl Config {
             names_preset: false,
             names_supervisord: false,
             setting: Setting::default(),
+            ready_at: None,
         });
         let services: ByService<ServiceConfig> = service.into_iter().collect();
+        let service_plan = ServicePlan {
+            success: bare.success,
+            ..ServicePlan::default()
+        };
         let platform = Platform::find(|_| false);
         Self {
             plan: Plan {
-                services: services.iter().map(|_| ServicePlan::default()).collect(),
+                services: services.iter().map(|_| service_plan.clone()).collect(),
                 delay: Delay::ZERO,
                 grace_period: platform.grace_period,
-                quiet: QUIET,
+                quiet: Duration::ZERO,
                 stop_after: StopAfter::None,
                 leftovers: Leftovers::Left,
             },
@@ -101,7 +107,6 @@ impl Config {
             rewrites: bare.rewrites,
             to_group: bare.to_group,
             parent_death_signal: bare.parent_death_signal,
-            success: bare.success,
             marker: Marker::None,
             control: false,
             termination_log: None,

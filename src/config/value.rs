@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::core::plan::{Delay, StopAfter};
+use super::service::ReadyAt;
+use crate::core::plan::{Delay, Readiness, Restart, StopAfter};
 use crate::report::logger::LogFormat;
 use crate::status::Failure;
 
@@ -122,11 +123,20 @@ pub(super) fn delay_for(text: &str) -> Result<Delay, String> {
 
 /// As a sentence has it: `5s`, or `5s to 15s`.
 pub fn delay_text(delay: Delay) -> String {
+    two_times(delay, " to ")
+}
+
+/// As it is given.
+pub(super) fn range_text(delay: Delay) -> String {
+    two_times(delay, "..")
+}
+
+fn two_times(delay: Delay, between: &str) -> String {
     let min = humantime::format_duration(delay.min);
     if delay.is_fixed() {
         min.to_string()
     } else {
-        format!("{min} to {}", humantime::format_duration(delay.max))
+        format!("{min}{between}{}", humantime::format_duration(delay.max))
     }
 }
 
@@ -148,26 +158,94 @@ pub(super) fn quiet_for(text: &str) -> Result<Duration, String> {
     Ok(quiet)
 }
 
-pub(super) fn start_timeout_for(text: &str) -> Result<Duration, String> {
+/// `none` is no limit.
+pub(super) fn timeout(text: &str) -> Result<Option<Duration>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
     let timeout = duration(text)?;
     if timeout.is_zero() {
-        return Err(format!(
-            "'{text}' leaves no time to start in; without it there is no limit"
-        ));
+        return Err(format!("'{text}' leaves no time; none is no limit"));
     }
-    Ok(timeout)
+    Ok(Some(timeout))
 }
 
 pub(super) fn stop_after_what(text: &str) -> Result<StopAfter, String> {
     if text == "none" {
         return Ok(StopAfter::None);
     }
-    let port = |part: &str| part.trim().strip_prefix("tcp:")?.parse().ok();
+    if text == "clients" {
+        return Ok(StopAfter::Clients);
+    }
     text.split(',')
-        .map(|part| port(part).filter(|port| *port != 0))
+        .map(tcp_port)
         .collect::<Option<_>>()
         .map(StopAfter::Ports)
-        .ok_or_else(|| format!("'{text}' is neither tcp:PORT,… nor none"))
+        .ok_or_else(|| format!("'{text}' is none of tcp:PORT,…, clients and none"))
+}
+
+fn tcp_port(text: &str) -> Option<u16> {
+    let port = text.trim().strip_prefix("tcp:")?.parse().ok();
+    port.filter(|port| *port != 0)
+}
+
+/// When a service is ready, and where somebody is to listen for that, if it matters.
+pub(super) fn ready_when(text: &str) -> Result<(Readiness, Option<ReadyAt>), String> {
+    let path = text.strip_prefix("unix:");
+    let path = path.filter(|path| path.starts_with(['/', '@']));
+    match (text, tcp_port(text), path) {
+        ("none", ..) => Ok((Readiness::None, None)),
+        ("listen", ..) => Ok((Readiness::Listen, None)),
+        (_, Some(port), _) => Ok((Readiness::Listen, Some(ReadyAt::Tcp(port)))),
+        (_, _, Some(path)) => Ok((Readiness::Listen, Some(ReadyAt::Unix(path.to_owned())))),
+        _ => Err(format!(
+            "'{text}' is none of listen, none, tcp:PORT, unix:/PATH and unix:@NAME"
+        )),
+    }
+}
+
+pub(super) fn restart_when(text: &str) -> Result<Restart, String> {
+    match text {
+        "no" => Ok(Restart::No),
+        "on-failure" => Ok(Restart::OnFailure),
+        "always" => Ok(Restart::Always),
+        _ => Err(format!("'{text}' is none of no, on-failure and always")),
+    }
+}
+
+/// As people, and variables, have it.
+pub(super) fn is_so(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "1" => Ok(true),
+        "false" | "no" | "0" => Ok(false),
+        _ => Err(format!("'{text}' is neither true nor false")),
+    }
+}
+
+pub(super) fn instances(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| (1..=100).contains(count));
+    count.ok_or_else(|| {
+        format!("'{text}' is no number from 1 to 100; `enabled = false` is for none")
+    })
+}
+
+/// `0` is no limit.
+pub(super) fn limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse();
+    limit.map_err(|_| format!("'{text}' is no number; 0 is no limit"))
+}
+
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("'{text}' is no number from 1 on"))
+}
+
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('/') {
+        Ok(PathBuf::from(text))
+    } else {
+        Err(format!("'{text}' is no absolute path"))
+    }
 }
 
 pub(super) fn marker_place(text: &str) -> Result<Marker, String> {
@@ -196,11 +274,6 @@ pub(super) fn is_group(text: &str) -> Result<bool, String> {
         "main" => Ok(false),
         _ => Err(format!("'{text}' is neither main nor group")),
     }
-}
-
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
-    text.parse()
-        .map_err(|_| format!("'{text}' is neither true nor false"))
 }
 
 pub(super) fn exit_code(text: &str) -> Result<u8, String> {

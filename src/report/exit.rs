@@ -2,6 +2,7 @@
 
 use super::record::{Record, ServiceRecord};
 use crate::core::event::{Force, StopRequest};
+use crate::core::plan::ServiceId;
 use crate::signal::Signal;
 use crate::status::Status;
 
@@ -21,24 +22,28 @@ pub fn code(record: &Record) -> u8 {
         Some(Force::Term) => return 128 + 15,
         None => {}
     }
-    if let Some((_, unasked)) = record.first_unasked {
-        return code_of(record, unasked);
+    if let Some((id, unasked)) = record.first_unasked {
+        return code_of(record, id, unasked);
     }
     match &**services {
         // As with tini, its status is ours.
-        [only] if !only.is_preset => only.outcome().map_or(0, |status| code_of(record, status)),
+        [only] if !only.is_preset => {
+            let outcome = only.outcome();
+            outcome.map_or(0, |status| code_of(record, ServiceId(0), status))
+        }
         _ => services
-            .iter()
-            .map(|service| failed_with(record, service))
+            .each()
+            .map(|(id, service)| failed_with(record, id, service))
             .find(|code| *code != 0)
             .unwrap_or(0),
     }
 }
 
 /// A status as an exit code, 0 where that is to be taken for success.
-fn code_of(record: &Record, status: Status) -> u8 {
+fn code_of(record: &Record, id: ServiceId, status: Status) -> u8 {
     let code = status.code();
-    if record.success.contains(&code) {
+    let success = record.success.get(id);
+    if success.is_some_and(|success| success.contains(&code)) {
         0
     } else {
         code
@@ -48,7 +53,7 @@ fn code_of(record: &Record, status: Status) -> u8 {
 /// The code of a service that was asked to stop, 0 if it ended as asked: a
 /// preset by itself, another one with 0, and each by a signal of ours, or by the
 /// runtime's own, which some send to all processes at once.
-fn failed_with(record: &Record, service: &ServiceRecord) -> u8 {
+fn failed_with(record: &Record, id: ServiceId, service: &ServiceRecord) -> u8 {
     let Some(status) = service.outcome() else {
         return 0;
     };
@@ -66,7 +71,7 @@ fn failed_with(record: &Record, service: &ServiceRecord) -> u8 {
     if is_as_asked {
         0
     } else {
-        code_of(record, status)
+        code_of(record, id, status)
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Record {
     pub services: ByService<ServiceRecord>,
     /// What was forced upon processes that belong to no service.
     pub rest_forced: Option<Force>,
-    /// Exit codes that are no failure.
-    pub(super) success: Vec<u8>,
+    /// The exit codes of each that are no failure.
+    pub(super) success: ByService<Vec<u8>>,
     /// The first service that ended without having been asked to, and how.
     pub first_unasked: Option<(ServiceId, Status)>,
     /// Orphans reaped.
@@ -113,11 +113,11 @@ impl Record {
     ///
     /// `services` are their names, and whether each is to be a preset; `quiet` is the
     /// time in which at most one thing comes when nobody sends any more; `success` are
-    /// the exit codes that are no failure.
+    /// the exit codes of each that are no failure.
     pub fn new<'a>(
         services: impl IntoIterator<Item = (&'a str, bool)>,
         quiet: Duration,
-        success: Vec<u8>,
+        success: impl IntoIterator<Item = Vec<u8>>,
     ) -> Self {
         let services = services.into_iter().map(|(name, is_preset)| ServiceRecord {
             name: name.to_owned(),
@@ -143,7 +143,7 @@ impl Record {
         Self {
             services: services.collect(),
             rest_forced: None,
-            success,
+            success: success.into_iter().collect(),
             first_unasked: None,
             orphans: 0,
             refused: None,

@@ -11,6 +11,7 @@ use super::Supervisor;
 use super::arrivals::Came;
 use super::members::Table;
 use super::output::Written;
+use crate::config::service::ReadyAt;
 use crate::core::event::{
     Arrivals, Attendance, Busy, Condition, Event, Listens, Remains, Scope, Sight, Unsent,
 };
@@ -109,6 +110,19 @@ struct Slept {
     pid: Pid,
     started: u64,
     times: u64,
+}
+
+/// Whether anybody listens there.
+fn look_who_listens(place: &ReadyAt) -> Listens {
+    let is_listened = match place {
+        ReadyAt::Tcp(port) => sockets::has_tcp_listener(*port),
+        ReadyAt::Unix(path) => sockets::has_unix_listener(path.as_bytes()),
+    };
+    match is_listened {
+        Ok(true) => Listens::Yes,
+        Ok(false) => Listens::No,
+        Err(_) => Listens::Unknown,
+    }
 }
 
 impl Supervisor {
@@ -236,8 +250,14 @@ impl Supervisor {
     }
 
     fn look_at(&mut self, id: ServiceId) -> Option<Event> {
-        let listens = self.listens(id);
+        let mut listens = self.listens(id);
         let starting = self.machine.stopping_since().is_none();
+        let service = self.config.services.get(id);
+        if let Some(place) = service.and_then(|service| service.ready_at.as_ref()) {
+            if starting {
+                listens = look_who_listens(place);
+            }
+        }
         match listens {
             Listens::Yes if starting => info!(target: &self.name(id), "ready"),
             Listens::No if starting => return None,

@@ -449,7 +449,7 @@ mod tests {
         let host = Host {
             variable: &|_| None,
             find: &|word, _| Ok(word.into()),
-            php_fpms: &Vec::new,
+            ..Host::bare()
         };
         let config = Config::resolve(cli, &host).unwrap();
         let mains = mains.map(|pid| MainIds { pid, group: None });

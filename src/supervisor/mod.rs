@@ -141,11 +141,12 @@ impl Supervisor {
     /// A supervisor that has started nothing yet.
     pub fn new(config: Config, wakes: Wakes, start: Instant) -> Self {
         let config = Rc::new(config);
+        let success = config.plan.services.iter().map(|it| it.success.clone());
         let said = config.services.iter();
         let said = said.map(|service| (service.name.as_str(), service.preset.is_some()));
         Self {
             machine: Machine::new(config.plan.clone()),
-            record: Record::new(said, config.plan.quiet, config.success.clone()),
+            record: Record::new(said, config.plan.quiet, success),
             start,
             own_pid: Pid::own(),
             wakes,

@@ -103,6 +103,20 @@ pub fn places(inodes: &[u64]) -> io::Result<Vec<String>> {
     Ok(places)
 }
 
+/// Whether anybody listens on this TCP port.
+pub fn has_tcp_listener(port: u16) -> io::Result<bool> {
+    let listeners = inet(Protocol::Tcp, &[LISTEN], Detail::Usual)?;
+    Ok(listeners.iter().any(|socket| socket.local.1 == port))
+}
+
+/// Whether anybody listens on the unix socket of this path, as it was bound; an abstract
+/// name has an `@` in front.
+pub fn has_unix_listener(path: &[u8]) -> io::Result<bool> {
+    let table = fs::read("/proc/net/unix")?;
+    let mut sockets = unix_sockets(&table);
+    Ok(sockets.any(|socket| socket.is_listening && socket.path == path))
+}
+
 fn unix_listeners(table: &[u8]) -> Vec<Listener> {
     let sockets: Vec<UnixSocket> = unix_sockets(table).collect();
     let (listening, others): (Vec<_>, Vec<_>) =
@@ -468,6 +482,8 @@ mod tests {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
     use std::os::fd::AsRawFd;
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix;
     use std::os::unix::fs::MetadataExt as _;
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::path::PathBuf;
@@ -494,6 +510,29 @@ mod tests {
         let path = std::env::temp_dir().join(format!("drainit {name} {}", std::process::id()));
         let _ = fs::remove_file(&path);
         path
+    }
+
+    #[test]
+    fn somebody_listens_on_a_port_or_at_a_path() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        assert!(has_tcp_listener(port).unwrap());
+        drop(tcp);
+        wait_until(|| !has_tcp_listener(port).unwrap());
+        let path = path("ready at");
+        let name = path.as_os_str().as_encoded_bytes();
+        assert!(!has_unix_listener(name).unwrap());
+        let unix = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        assert!(has_unix_listener(name).unwrap());
+        drop(unix);
+        // A connection has the path, too.
+        wait_until(|| !has_unix_listener(name).unwrap());
+        drop(client);
+        let name = format!("drainit ready {}", std::process::id());
+        let address = unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let _abstract = UnixListener::bind_addr(&address).unwrap();
+        assert!(has_unix_listener(format!("@{name}").as_bytes()).unwrap());
     }
 
     /// A child that another test starts at the same time has our descriptors

@@ -27,6 +27,11 @@ pub struct Identity {
     pub home: Option<PathBuf>,
 }
 
+/// The user that we run as.
+pub fn own() -> Uid {
+    Uid::effective()
+}
+
 /// The user of this name or number, and with it the group of that name or number. The
 /// user may be `USER:GROUP`. A number needs no entry.
 pub fn find(user: &str, group: Option<&str>) -> Result<Identity, String> {
