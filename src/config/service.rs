@@ -20,6 +20,8 @@ use crate::sys::user::Identity;
 pub struct ServiceConfig {
     /// What it is called.
     pub name: String,
+    /// What it is called together with the other instances, if it has such.
+    pub instance_of: Option<String>,
     /// The file to execute, looked up.
     pub program: PathBuf,
     /// The command's words; the first is as it was given.
@@ -233,6 +235,7 @@ pub(super) fn by_command(
     }
     Ok(ServiceConfig {
         name: name.to_owned(),
+        instance_of: None,
         program,
         command,
         preset,

@@ -150,7 +150,11 @@ fn draft<'a>(
     Ok(Draft {
         base: base.to_owned(),
         origin: read.place_of("name").unwrap_or(Origin::Default),
-        config: ServiceConfig { name, ..config },
+        config: ServiceConfig {
+            name,
+            instance_of: number.map(|_| base.to_owned()),
+            ..config
+        },
         read,
     })
 }

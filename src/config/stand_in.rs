@@ -72,6 +72,7 @@ impl Config {
     /// As another init has it.
     pub fn standing_in(bare: Bare, stand_in: StandIn) -> Self {
         let service = bare.command.map(|(program, command)| ServiceConfig {
+            instance_of: None,
             name: command
                 .first()
                 .map(|word| base_name(word))

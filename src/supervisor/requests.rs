@@ -49,7 +49,7 @@ impl Supervisor {
     fn command(&mut self, command: Command, name: &str) -> Answer {
         let services = self.config.services.each();
         let named: Vec<(ServiceId, String)> = services
-            .filter(|(_, service)| service.name == name)
+            .filter(|(_, it)| it.name == name || it.instance_of.as_deref() == Some(name))
             .map(|(id, service)| (id, service.name.clone()))
             .collect();
         if named.is_empty() {
