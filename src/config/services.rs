@@ -396,6 +396,7 @@ fn plan(
     is_single: bool,
 ) -> Result<ServicePlan, Error> {
     let is_oneshot = read.value("oneshot", "false", value::is_so)?;
+    let is_enabled = read.value("enabled", "true", value::is_so)?;
     // Nobody waits for a lone command, and `nginx -t` never listens.
     let listens = config.preset.is_some() && !common.is_command;
     let ready = if is_oneshot {
@@ -433,8 +434,13 @@ fn plan(
         restart_delay: read.value("restart-delay", "1s..30s", value::delay_for)?,
         restart_limit: read.value("restart-limit", "5", value::limit)?,
         success: success.collect::<Result<_, _>>()?,
-        essential: read.value("essential", "true", value::is_so)?,
-        is_enabled: read.value("enabled", "true", value::is_so)?,
+        // Who starts one by hand that isn't there shall not end all by that.
+        essential: read.value(
+            "essential",
+            if is_enabled { "true" } else { "false" },
+            value::is_so,
+        )?,
+        is_enabled,
         stop_timeout: read.value("stop-timeout", "none", value::timeout)?,
         ..ServicePlan::default()
     })

@@ -68,6 +68,9 @@ pub fn wait_for(command: Command, name: &str) -> Result<State, String> {
         if is_over && is_as_asked {
             return Ok(service.state);
         }
+        if is_over && service.last.is_empty() {
+            return Err(format!("{name} can't be started; the log says why"));
+        }
         if is_over {
             return Err(format!("{name} didn't stay up: {}", service.last));
         }

@@ -664,13 +664,16 @@ impl Machine {
     /// A service that has no main process, and will have none by this start.
     fn start_failed(&mut self, now: Timestamp, id: ServiceId, actions: &mut Vec<Action>) {
         let stopping = self.stop.is_some();
+        let plan = self.rules.plan.services.get(id);
+        let is_essential = plan.is_some_and(|plan| plan.essential);
         if let Some(service) = self.services.get_mut(id) {
             service.record_no_start();
             service.refusals = 0;
             if !stopping {
                 match service.stage {
                     Stage::Leaving | Stage::Draining => return self.drain_apart(now, id),
-                    _ if service.main == Main::Reaped => {
+                    _ if service.main == Main::Reaped || !is_essential => {
+                        service.main = Main::Reaped;
                         return self.record_end(now, id, None, actions);
                     }
                     _ => {}

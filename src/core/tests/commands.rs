@@ -219,6 +219,32 @@ fn who_is_disabled_is_started_by_hand_alone() {
     );
 }
 
+/// A slip of the hand is no reason to stop.
+#[test]
+fn who_is_inessential_and_can_not_be_executed_stays_away() {
+    check(
+        "
+    delay 0 grace 10
+    nginx web
+    horizon worker disabled inessential
+    5 start horizon
+    5 horizon can't be executed
+    8 SIGTERM
+    9 nginx exits 0
+    ",
+        "
+        0.0 s  nginx     started
+        5.0 s  horizon   drainit start
+        5.0 s  horizon   started
+        5.0 s  horizon   stays away: not executed after 0.0 s
+        0.0 s  SIGTERM   draining, without a delay
+        0.0 s  nginx     <- SIGQUIT
+        1.0 s  nginx     exited 0
+        1.0 s  drainit   exits 0
+        ",
+    );
+}
+
 /// By default a queue worker holds nobody up.
 #[test]
 fn an_order_that_was_given_binds_what_does_not_listen_too() {
