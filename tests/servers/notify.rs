@@ -66,7 +66,7 @@ fn it_is_ready_when_the_last_one_is() {
         Err(std::io::ErrorKind::ConnectionRefused)
     );
     open(&gate);
-    told.extend(manager.told_until("running: php-fpm, nginx"));
+    told.extend(manager.told_until("serving: php-fpm, nginx"));
     assert_eq!(site.get("/hello.php").unwrap().body, "hello from PHP");
     drainit.stop();
     told.extend(manager.told_until("STOPPING=1\nSTATUS=stopping by SIGTERM; "));
