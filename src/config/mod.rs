@@ -113,7 +113,7 @@ impl Config {
         } else {
             grace.to_string()
         };
-        Err(from.error(format!(
+        Err(from.error(&format!(
             "{} leaves no time to drain: it must be below {}, the grace period being {grace}",
             humantime::format_duration(longest),
             humantime::format_duration(earliest),
@@ -922,7 +922,7 @@ mod tests {
     fn the_variable_of_each_option_is_read_and_asks_for_drainit() {
         let programs = ["php"];
         for option in &cli::OPTIONS {
-            let name = reader::variable(option);
+            let name = reader::variable(option.name);
             let variables = [(name.as_str(), "\u{1}")];
             let host_has = |asked: &str| (asked == name).then(|| OsString::from("x"));
             let host = Host {

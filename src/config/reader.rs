@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use super::cli::{Flags, OPTIONS, Opt};
+use super::cli::{Flags, OPTIONS};
 use super::expand::expand;
 use super::file::{Entry, Place};
 use super::value::{Error, usage};
@@ -21,8 +21,8 @@ pub(super) const CONFIG: &str = "config";
 pub(super) enum Origin {
     /// The flag of this option.
     Flag(&'static str),
-    /// A variable.
-    Variable(String),
+    /// The variable of this option.
+    Variable(&'static str),
     /// A key of the file, and the value's place.
     File(&'static str, Place),
     /// The command that is to run alone.
@@ -36,7 +36,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) => write!(f, "--{name}"),
-            Self::Variable(name) => f.write_str(name),
+            Self::Variable(name) => f.write_str(&variable(name)),
             Self::File(key, place) => write!(f, "{place}: {key}"),
             Self::Command => f.write_str("the command"),
             Self::Default => f.write_str("the default"),
@@ -45,8 +45,9 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// This value is wrong.
-    pub(super) fn error(&self, what: impl fmt::Display) -> Error {
+    /// This value is wrong. Never inlined: each key has its own copy of what calls it.
+    #[inline(never)]
+    pub(super) fn error(&self, what: &str) -> Error {
         usage(format!("{self}: {what}"))
     }
 }
@@ -72,8 +73,9 @@ impl Given {
         }
     }
 
+    #[inline(never)]
     pub(super) fn parse<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
-        parse(&self.text).map_err(|what| self.origin.error(what))
+        parse(&self.text).map_err(|what| self.origin.error(&what))
     }
 }
 
@@ -87,11 +89,11 @@ pub(super) struct Held {
 }
 
 /// The variable of an option. That of the services says that it holds several.
-pub(super) fn variable(option: &Opt) -> String {
-    if option.name == SERVICE {
+pub(super) fn variable(option: &str) -> String {
+    if option == SERVICE {
         return "DRAINIT_SERVICES".to_owned();
     }
-    let name = option.name.to_ascii_uppercase().replace('-', "_");
+    let name = option.to_ascii_uppercase().replace('-', "_");
     format!("DRAINIT_{name}")
 }
 
@@ -127,6 +129,7 @@ impl<'a> Reader<'a> {
     }
 
     /// All that was given of one, else its defaults.
+    #[inline(never)]
     pub(super) fn all(&self, name: &'static str, defaults: &[&str]) -> Result<Vec<Given>, Error> {
         let mut values = self.typed(name)?;
         if values.is_empty() {
@@ -179,10 +182,10 @@ impl<'a> Reader<'a> {
         let (true, Some(option)) = (found.is_empty(), option) else {
             return Ok(found);
         };
-        let origin = Origin::Variable(variable(option));
-        let Some(text) = self.host.value(&variable(option)) else {
+        let Some(text) = self.host.value(&variable(name)) else {
             return Ok(found);
         };
+        let origin = Origin::Variable(name);
         let text = text
             .into_string()
             .map_err(|_| origin.error("is not UTF-8"))?;
@@ -220,6 +223,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of one, else its default's.
+    #[inline(never)]
     pub(super) fn value<T>(
         &self,
         name: &'static str,
@@ -256,6 +260,6 @@ impl Host<'_> {
     /// That of the services doesn't: there is a command, which it gives way to.
     pub fn is_drainit_asked_for(&self) -> bool {
         let mut options = OPTIONS.iter().filter(|option| option.name != SERVICE);
-        options.any(|option| self.value(&variable(option)).is_some())
+        options.any(|option| self.value(&variable(option.name)).is_some())
     }
 }

@@ -63,7 +63,7 @@ pub struct Setting {
     pub identity: Option<Identity>,
     /// The directory that they start in; ours if `None`.
     pub directory: Option<PathBuf>,
-    /// Variables to set besides those that we were given.
+    /// Variables to set besides those that we were given; the last one of a name holds.
     pub environment: Vec<(OsString, OsString)>,
     /// How many descriptors each may have open (`RLIMIT_NOFILE`, soft and hard).
     pub nofile: Option<u64>,

@@ -97,7 +97,7 @@ pub(super) fn drafts<'a>(file: &'a File, host: &'a Host) -> Result<Vec<Draft<'a>
         if let Some(name) = new.iter().flat_map(of).find(|name| taken.contains(name)) {
             let what = format!("there are two services of the name {name}");
             let origin = new.first().map(|draft| draft.origin.clone());
-            return Err(origin.unwrap_or(Origin::Default).error(what));
+            return Err(origin.unwrap_or(Origin::Default).error(&what));
         }
         drafts.extend(new);
     }
@@ -209,7 +209,7 @@ pub(super) fn resolve(mut drafts: Vec<Draft>, common: &Common) -> Result<Service
     let mut notes = Vec::new();
     if !as_ourselves.is_empty() {
         notes.push(format!(
-            "we aren't root: {} can't run as another user, and will as ours",
+            "we aren't root: {} will run as we do, and not as another user",
             as_ourselves.join(", ")
         ));
     }
@@ -240,7 +240,7 @@ fn groups(drafts: &[Draft]) -> Result<Vec<Group>, Error> {
             let meant = alike(&given.text, names);
             let meant = meant.map_or(String::new(), |it| format!("; did you mean '{it}'?"));
             let what = format!("there is no service '{}'{meant}", given.text);
-            given.origin.error(what)
+            given.origin.error(&what)
         })
     };
     let group = |(at, draft): (usize, &&Draft)| {
@@ -303,7 +303,7 @@ fn circle(groups: &[Group], order: &[usize]) -> Error {
         names.join(" \u{2192} ")
     );
     match circle.iter().find_map(|group| group.given.as_ref()) {
-        Some(origin) => origin.error(what),
+        Some(origin) => origin.error(&what),
         None => value::usage(what),
     }
 }
@@ -340,7 +340,7 @@ fn setting(read: &Reader, config: &mut ServiceConfig, common: &Common) -> Result
     Ok(becomes)
 }
 
-/// What stands in a file gives way to what stands beside it.
+/// The last one of a name holds: what stands in a file gives way to what stands here.
 fn environment(read: &Reader, common: &Common) -> Result<Vec<(OsString, OsString)>, Error> {
     let mut environment: Vec<(String, String)> = Vec::new();
     let mut paths = read.all("env-file", &[])?;
@@ -348,7 +348,7 @@ fn environment(read: &Reader, common: &Common) -> Result<Vec<(OsString, OsString
         let path = common.directory.join(&given.text);
         given.text = path.to_string_lossy().into_owned();
         let bytes = (common.host.read)(&path)
-            .map_err(|error| given.origin.error(format!("{}: {error}", given.text)))?;
+            .map_err(|error| given.origin.error(&format!("{}: {error}", given.text)))?;
         let file = given.text.as_str().into();
         let wrong = |at: usize, what: &str| Place::of(&file, &bytes, at).error(what);
         let text = std::str::from_utf8(&bytes)
@@ -362,16 +362,14 @@ fn environment(read: &Reader, common: &Common) -> Result<Vec<(OsString, OsString
     for given in read.all("environment", &[])? {
         if given.name.is_empty() || given.name.contains('=') {
             let what = format!("'{}' is no variable's name", given.name);
-            return Err(given.origin.error(what));
+            return Err(given.origin.error(&what));
         }
         environment.push((given.name, given.text));
     }
-    let mut last: Vec<(OsString, OsString)> = Vec::new();
-    for (name, value) in environment {
-        last.retain(|(known, _)| *known != *name);
-        last.push((name.into(), value.into()));
-    }
-    Ok(last)
+    let environment = environment.into_iter();
+    Ok(environment
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect())
 }
 
 /// What it has of this, else what all have.

@@ -199,8 +199,12 @@ fn each_key_says_what_it_says() {
     assert_eq!((identity.uid.as_raw(), identity.gid.as_raw()), (33, 44));
     assert_eq!(setting.directory.as_deref(), Some(Path::new("/app")));
     let pair = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-    // What stands in the file itself goes before an env-file.
-    let expected = [pair("A", "1"), pair("APP_ENV", "production")];
+    // The last one holds.
+    let expected = [
+        pair("A", "1"),
+        pair("APP_ENV", "x"),
+        pair("APP_ENV", "production"),
+    ];
     assert_eq!(setting.environment, expected);
     assert_eq!((setting.nofile, setting.has_prefix), (Some(65536), true));
     assert_eq!((queue.stop, queue.stop_is_given), (Signal::TERM, true));
@@ -424,7 +428,7 @@ fn who_is_not_root_runs_all_as_itself_and_says_so_once() {
     let [note] = &*config.notes else {
         panic!("{:?}", config.notes)
     };
-    assert!(note.contains("a, c can't run as another user"), "{note}");
+    assert!(note.contains("a, c will run as we do"), "{note}");
 }
 
 #[test]
