@@ -17,49 +17,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use common::contained::{UNSHARE, as_user, drainit, inside, printed, start, status_of};
 use common::{
     DRAINIT, PATIENCE, Running, Scratch, children, drainit_by, puppet_line, puppet_program,
     service, wait_until,
 };
 use libc::{SIGINT, SIGTERM, SIGUSR2};
-
-const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-
-/// Starts drainit as PID 1 of a container, and waits for that line.
-#[track_caller]
-fn start(arguments: &[&str], line: &str) -> Running {
-    let mut running = Running::start(&mut drainit_by(&UNSHARE, arguments));
-    running.wait_for_line(line);
-    // unshare's child.
-    running.pid = children(running.pid)[0];
-    running
-}
-
-/// A command in that container.
-fn inside(running: &Running, words: &[&str]) -> Command {
-    let mut command = Command::new("nsenter");
-    command
-        .args([
-            "--target",
-            &running.pid.to_string(),
-            "--mount",
-            "--pid",
-            "--",
-        ])
-        .args(words)
-        .stdin(Stdio::null())
-        // What a test that fails shows.
-        .stderr(Stdio::inherit());
-    command
-}
-
-/// What a command in that container prints, and its exit code.
-#[track_caller]
-fn printed(running: &Running, words: &[&str]) -> (String, i32) {
-    let output = inside(running, words).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    (text, output.status.code().unwrap())
-}
 
 #[track_caller]
 fn assert_ready(running: &Running, word: &str, code: i32) {
@@ -71,11 +34,6 @@ fn assert_ready(running: &Running, word: &str, code: i32) {
 fn assert_ready_by(user: &str, running: &Running, word: &str, code: i32) {
     let words = [&as_user(user)[..], &[DRAINIT, "ready"]].concat();
     assert_eq!(printed(running, &words), (format!("{word}\n"), code));
-}
-
-/// Begins a command that is to run as that user.
-fn as_user(user: &str) -> [&str; 4] {
-    ["setpriv", "--reuid", user, "--clear-groups"]
 }
 
 /// A named pipe: who opens it to read waits for [`open_gate`].
@@ -199,24 +157,6 @@ fn a_drainit_below_a_drainit_leaves_the_answers_to_it() {
 }
 
 // --- status, and what somebody has services do -------------------------------
-
-/// What a subcommand prints, and its exit code.
-#[track_caller]
-fn drainit(running: &Running, words: &[&str]) -> (String, i32) {
-    printed(running, &[&[DRAINIT], words].concat())
-}
-
-/// The words of that service's line.
-#[track_caller]
-fn status_of(running: &Running, service: &str) -> Vec<String> {
-    let (table, code) = drainit(running, &["status"]);
-    assert_eq!(code, 0, "{table}");
-    let mut lines = table.lines().map(|line| {
-        let words = line.split_whitespace().map(str::to_owned);
-        words.collect::<Vec<String>>()
-    });
-    lines.find(|words| words[0] == service).unwrap()
-}
 
 #[test]
 fn the_status_tells_how_each_service_is() {

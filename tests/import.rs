@@ -147,6 +147,38 @@ fn files_as_people_write_them_are_read_as_supervisor_reads_them() {
     assert_like_supervisor(&lines);
 }
 
+/// drainit itself reads each file that the importer makes. What they run isn't installed.
+#[test]
+fn what_is_imported_is_read() {
+    let scratch = scratch("read");
+    for (number, file) in corpus().iter().enumerate() {
+        let output = run(file);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("enabled = "));
+        let text: Vec<&str> = lines.collect();
+        let text = text.join("\n");
+        let count = text.matches("[[service]]").count();
+        let text = text.replace("[[service]]", "[[service]]\nenabled = false");
+        let toml = scratch.join(format!("{number}.toml"));
+        fs::write(&toml, &text).unwrap();
+        let output = command(env!("CARGO_BIN_EXE_drainit"))
+            .arg("config")
+            .arg("--config")
+            .arg(&toml)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{}: {said}\n{text}",
+            file.display()
+        );
+        assert!(count > 0, "{}", file.display());
+        assert_eq!(shown.matches("[[service]]").count(), count, "{shown}");
+    }
+}
+
 /// Writes what became of a text where the oracle finds it: its line.
 fn written(directory: &Path, number: usize, text: &str) -> String {
     let path = |end: &str| directory.join(format!("{number}.{end}"));

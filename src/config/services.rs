@@ -1,6 +1,7 @@
 //! Services as given, by flags or by the file: their order, and what each key means.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::env_file;
@@ -113,12 +114,22 @@ fn draft<'a>(
 ) -> Result<Draft<'a>, Error> {
     let name = number.map_or_else(|| base.to_owned(), |number| format!("{base}-{number}"));
     let is_enabled = read.value("enabled", "true", value::is_so)?;
-    // What is not to run need not be installed.
-    let lenient = Host {
-        find: &|word, sbin| (host.find)(word, sbin).or_else(|_| Ok(word.into())),
+    let directory = read.optional("directory", value::directory)?;
+    let host = &Host {
+        find: &|word, sbin| {
+            // It starts there. What is absolute stays so.
+            let path = match &directory {
+                Some(directory) if word.as_bytes().contains(&b'/') => directory.join(word),
+                _ => PathBuf::from(word),
+            };
+            match (host.find)(path.as_os_str(), sbin) {
+                // What is not to run need not be installed.
+                Err(_) if !is_enabled => Ok(path),
+                found => found,
+            }
+        },
         ..*host
     };
-    let host = if is_enabled { host } else { &lenient };
     let command = read.all("command", &[])?;
     let (origin, result) = match &*command {
         [] if read.is_in_file("command") => {

@@ -57,7 +57,7 @@ pub(super) fn usage(message: String) -> Error {
 
 /// The name that somebody meant who wrote this one: that from which the fewest letters
 /// differ, unless it is another word altogether.
-pub(super) fn alike<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn alike<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (letters, name) = names
         .map(|name| (differing(given, name), name))
         .min_by_key(|(letters, _)| *letters)?;
@@ -216,8 +216,8 @@ pub(super) fn restart_when(text: &str) -> Result<Restart, String> {
 /// As people, and variables, have it.
 pub(super) fn is_so(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "1" => Ok(true),
-        "false" | "no" | "0" => Ok(false),
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(format!("'{text}' is neither true nor false")),
     }
 }
@@ -314,6 +314,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(alike(given, names.into_iter()), meant, "{given}");
+        }
+    }
+
+    #[test]
+    fn truth_is_written_in_many_ways() {
+        for text in ["true", "True", "yes", "on", "ON", "1"] {
+            assert_eq!(is_so(text), Ok(true), "{text}");
+        }
+        for text in ["false", "no", "off", "Off", "0"] {
+            assert_eq!(is_so(text), Ok(false), "{text}");
+        }
+        for text in ["", "2", "offf", "none", "ja"] {
+            assert!(is_so(text).is_err(), "{text}");
         }
     }
 

@@ -22,6 +22,8 @@ mod write;
 
 pub use glob::matches;
 
+use crate::config::value::alike;
+
 use command::Command;
 use ini::Ini;
 use program::{Common, Program};
@@ -215,7 +217,7 @@ fn check_words(ini: &Ini, remarks: &mut Remarks) {
             if keys.contains(&entry.key.as_str()) {
                 continue;
             }
-            let meant = known::meant(&entry.key, keys);
+            let meant = alike(&entry.key, keys.iter().copied());
             let meant = meant.map_or(String::new(), |it| format!("; did you mean {it}?"));
             let what = format!("{}: supervisord knows no such key{meant}", said(entry));
             remarks.say(entry.place, Word::WasWrong, &what);

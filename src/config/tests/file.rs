@@ -161,6 +161,21 @@ ready = "tcp:9000"
 start-timeout = "5m"
 "#;
 
+/// As it is found by who starts there.
+#[test]
+fn a_relative_command_is_looked_up_in_the_services_directory() {
+    for (command, program) in [
+        ("./x y", "/app/./x"),
+        ("bin/x", "/app/bin/x"),
+        ("/srv/x", "/srv/x"),
+        ("x", "/bin/x"),
+    ] {
+        let text = format!("[[service]]\nname = \"a\"\ncommand = \"{command}\"\n");
+        let config = Machine::with_file(&(text + "directory = \"/app\"\n")).config();
+        assert_eq!(named(&config, "a").0.program, Path::new(program));
+    }
+}
+
 #[test]
 fn each_key_says_what_it_says() {
     let machine = Machine::with_file(WHOLE).file("/etc/.env", "A=1\nAPP_ENV=x");
