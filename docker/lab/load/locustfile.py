@@ -5,9 +5,11 @@ times that are fixed beforehand: neither failures nor slow answers hold up the
 next. Nothing is sent twice, which is why this has no HTTP library that hides
 retries; a request ends in exactly one of the outcomes below.
 
-Below `lab` (LAB=1) it takes orders on standard input (`targets HOST…`, `end`)
+Below a lab (LAB=HOST…) it takes orders on standard input (`targets HOST…`, `end`)
 and writes counts and failures as lines of JSON; else it is an ordinary
-locustfile for the host of --host.
+locustfile for the host of --host. It asks for the pages of the lab's own site, or
+for PAGES, pairs of a Host, or null, and a path, whose answer may be any 2xx or 3xx;
+LAB_HOST is the Host of the lab's own.
 """
 
 import collections
@@ -33,6 +35,10 @@ SLOW_PER_BURST = 2
 SLOW_TAKES = (0.5, 2.5)
 KEEP_ALIVE_SHARE = 0.7
 PATIENCE = 15.0
+PAGES = json.loads(os.environ.get("PAGES", "[]"))
+HOST = os.environ.get("LAB_HOST")
+# A server of the lab says in it which one it is.
+SERVER = "X-Lab-Server"
 
 targets = []
 # Connections that wait for their next request. The one that has waited for the
@@ -40,6 +46,10 @@ targets = []
 idle = collections.deque()
 # (second of arrival, outcome) -> number, since the last report.
 counts = collections.Counter()
+# The same by (second, server), of those that were answered, and for each server when
+# what it answered last came, on a new connection and on any.
+answers = collections.Counter()
+latest = {}
 totals = {"sent": 0, "outstanding": 0, "latest_s": 0.0}
 ended = False
 
@@ -83,8 +93,7 @@ def take_idle():
 
 
 def connect():
-    host, _, port = random.choice(targets).partition(":")
-    connection = http.client.HTTPConnection(host, int(port or 80), timeout=PATIENCE)
+    connection = http.client.HTTPConnection(random.choice(targets), timeout=PATIENCE)
     # Never by itself again, once it is closed.
     connection.auto_open = 0
     try:
@@ -98,8 +107,9 @@ def connect():
     return connection
 
 
-def fetch(method, path, body, check, keep_alive):
+def fetch(method, host, path, body, check, keep_alive):
     """Sends it once; raises Failed."""
+    began = time.time()
     connection = take_idle() if keep_alive else None
     fresh = connection is None
     connection = connection or connect()
@@ -107,6 +117,8 @@ def fetch(method, path, body, check, keep_alive):
     where, reset = f"{connection.host} {age}", f"reset-{age}"
     try:
         headers = {} if keep_alive else {"Connection": "close"}
+        if host:
+            headers["Host"] = host
         try:
             connection.request(method, path, body, headers)
             first = connection.sock.recv(1, socket.MSG_PEEK)
@@ -125,10 +137,14 @@ def fetch(method, path, body, check, keep_alive):
             raise Failed("cut", f"{where}: {error!r}") from error
         if response.status in (502, 503, 504):
             raise Failed(str(response.status), where)
-        if response.status != 200:
+        if response.status != 200 and not (PAGES and 200 <= response.status < 400):
             raise Failed("other", f"{where}: status {response.status}")
         if not check(answer):
             raise Failed("cut", f"{where}: {len(answer)} bytes")
+        if server := response.headers.get(SERVER):
+            answers[int(began * 2) / 2, server] += 1
+            before = latest.get(server, [0, 0])
+            latest[server] = [max(before[0], began if fresh else 0), max(before[1], began)]
         if keep_alive and not response.will_close:
             idle.append(connection)
             connection = None
@@ -137,12 +153,13 @@ def fetch(method, path, body, check, keep_alive):
             connection.close()
 
 
-def visit(environment, method, name, path, body, check):
+def visit(environment, method, host, name, path, body, check):
     arrival = time.time()
     outcome, failure = "ok", None
     try:
-        with gevent.Timeout(PATIENCE, Failed("timeout", "the whole request")):
-            fetch(method, path, body, check, random.random() < KEEP_ALIVE_SHARE)
+        # A single step of it says more about itself.
+        with gevent.Timeout(PATIENCE + 1, Failed("timeout", "the whole request")):
+            fetch(method, host, path, body, check, random.random() < KEEP_ALIVE_SHARE)
     except Failed as error:
         outcome, failure = error.outcome, error
         lab_says(failure=outcome, at=arrival, took=time.time() - arrival, request=f"{method} {path}", detail=error.detail)
@@ -183,17 +200,20 @@ class Visitor(User):
         gevent.spawn(visit, self.environment, *self.request())
 
     def request(self):
+        if PAGES:
+            host, path = random.choice(PAGES)
+            return "GET", host, path, path, None, lambda answer: True
         method, body = "GET", None
         if random.random() < 0.15:
             method, body = "POST", random.randbytes(random.randint(100, 20000))
         if self.slow_left:
             self.slow_left -= 1
             path = f"/slow.php?s={random.uniform(*SLOW_TAKES):.2f}"
-            return method, "/slow.php", path, body, lambda answer: answer == b"slow, but whole\n"
+            return method, HOST, "/slow.php", path, body, lambda answer: answer == b"slow, but whole\n"
         if method == "GET" and random.random() < 0.3:
-            return method, "/static.txt", "/static.txt", None, lambda answer: answer == b"static, and whole\n"
+            return method, HOST, "/static.txt", "/static.txt", None, lambda answer: answer == b"static, and whole\n"
         expected = b"fast %s\n" % hashlib.md5(body or b"").hexdigest().encode()
-        return method, "/fast.php", "/fast.php", body, lambda answer: answer == expected
+        return method, HOST, "/fast.php", "/fast.php", body, lambda answer: answer == expected
 
 
 def report():
@@ -202,7 +222,9 @@ def report():
         if counts:
             batch = [[at, outcome, number] for (at, outcome), number in counts.items()]
             counts.clear()
-            lab_says(counts=batch)
+            served = [[at, server, number] for (at, server), number in answers.items()]
+            answers.clear()
+            lab_says(counts=batch, answers=served, latest=latest)
 
 
 def obey(environment):
