@@ -175,6 +175,16 @@ def new_name(of):
     return f"{NAME}-{of}{secrets.token_hex(3)}"
 
 
+def create_namespace(name, labels=()):
+    """With the label that all of the labs' have, from its first moment on."""
+    metadata = {"name": name, "labels": {NAME: "", **dict(labels)}}
+    kubectl("create", "--filename", "-", given=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+
+
+def remove_namespace(name, wait=True):
+    kubectl("delete", "namespace", name, "--ignore-not-found", f"--wait={str(wait).lower()}", check=False, patience=180)
+
+
 class Pods:
     """What becomes of the pods of a selector, by a watch; and their logs, in files of
     a directory, to the last line. The main thread has to tend() it: a signal must
@@ -214,7 +224,11 @@ class Pods:
 
     def read(self, events):
         for line in events:
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                # Its end, amid a line.
+                return
             seen, pod = time.time(), event["object"]
             if pod["kind"] != "Pod":
                 continue
@@ -230,6 +244,10 @@ class Pods:
         asked = [(pod["asked"], name) for name, pod in self.pods.items() if pod["asked"]]
         return [name for _, name in sorted(asked)]
 
+    def times(self, name):
+        """When that one was asked to stop, and when it was over."""
+        return self.pods[name]["asked"], self.pods[name]["over"]
+
     def are_stopping(self):
         return any(pod["asked"] and not pod["over"] for pod in self.pods.values())
 
@@ -243,10 +261,7 @@ class Pods:
         return None
 
     def is_hopeless(self):
-        return any(
-            state.get("waiting", {}).get("reason") in HOPELESS
-            for pod in list(self.pods.values()) if not pod["asked"] for _, state, _ in states(pod["object"])
-        )
+        return any(is_hopeless(pod["object"]) for pod in list(self.pods.values()) if not pod["asked"])
 
 
 def states(pod):
@@ -265,6 +280,14 @@ def is_started(pod):
 def has_ended(pod):
     found = [state for _, state, _ in states(pod)]
     return bool(found) and all("terminated" in state for state in found)
+
+
+def is_hopeless(pod):
+    return any(state.get("waiting", {}).get("reason") in HOPELESS for _, state, _ in states(pod))
+
+
+def is_ready(pod):
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod.get("status", {}).get("conditions", []))
 
 
 def trouble_of(pod):
@@ -327,13 +350,12 @@ class LoadPod:
         }
         metadata = {"name": self.name, "labels": {NAME: "load"}}
         apply(self.namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-        waited = kubectl(
-            "wait", "--namespace", self.namespace, "--for=condition=Ready", "--timeout=60s", f"pod/{self.name}",
-            check=False, patience=90,
-        )
-        if waited is None:
-            pod = ask_for("pod", self.name, "--namespace", self.namespace)
-            raise Fault(f"the pod for Locust doesn't start: {trouble_of(pod) or 'nobody says why'}")
+        # It may have to be pulled.
+        until = time.monotonic() + 180
+        while not is_ready(pod := ask_for("pod", self.name, "--namespace", self.namespace)):
+            if is_hopeless(pod) or time.monotonic() > until:
+                raise Fault(f"the pod for Locust doesn't start: {trouble_of(pod) or 'nobody says why'}")
+            time.sleep(0.2)
 
     def remove(self):
         kubectl("delete", "pod", self.name, "--namespace", self.namespace, "--ignore-not-found", check=False)

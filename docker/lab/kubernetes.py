@@ -24,7 +24,9 @@ import pathlib
 import random
 import time
 
-from cluster import Cluster, LoadPod, Pods, apply, ask_for, kubectl, new_name, wait_for_rollout
+from cluster import (
+    Cluster, LoadPod, Pods, apply, ask_for, create_namespace, kubectl, new_name, remove_namespace, wait_for_rollout,
+)
 from shared import (
     HERE, KINDS, NAME, TOPOLOGIES, Fault, build_load, build_variants, cleaning, draw, known_variants, locust_version,
     make_lab, markdown, needs_docker, number, origin, read_reports, say, span, versions, when, words, write_results,
@@ -159,8 +161,7 @@ def measure(row, load, urls, pods, chosen, logs):
     """Restarts the Deployment under load; fills in the row, and returns what the
     picture needs."""
     namespace, name = row["namespace"], row["deployment"]
-    errors = open(logs / "locust.log", "w", encoding="utf-8")
-    with errors:
+    with open(logs / "locust.log", "w", encoding="utf-8") as errors:
         sent = load.send(chosen["rate"], urls, errors)
         sent.steady()
         # The counts are of half seconds.
@@ -173,6 +174,8 @@ def measure(row, load, urls, pods, chosen, logs):
             kubectl("rollout", "restart", "--namespace", namespace, f"deployment/{name}")
             wait_for_rollout(namespace, name, pods)
             took.append(round(time.time() - asked, 1))
+            # The watch may be a moment behind.
+            pause(pods, 0.5)
             until = time.monotonic() + row["grace_s"] + 60
             while pods.are_stopping():
                 if time.monotonic() > until:
@@ -187,46 +190,54 @@ def measure(row, load, urls, pods, chosen, logs):
         length = time.time() - begin
         sent.finish()
     sent.save_failures(logs / "failures.jsonl")
+    row.update(sent.figures(chosen["rate"]), rollouts=chosen["stops"], seconds_per_rollout=took)
+    fill(row, sent, pods)
+    # The first of the last rollout: no other one stops before it.
+    shown = next(pod for pod in pods.stopped() if pod not in before)
+    return {
+        "title": row["variant"],
+        "counts": [[at - begin, outcome, count] for at, outcome, count in sent.counts],
+        "stops": [[asked - begin, over - begin] for asked, over in map(pods.times, pods.stopped())],
+        "stop": "a pod's stop",
+        "length": length,
+        "rate": chosen["rate"],
+        "result": f"{row['failures'] / row['stops']:.3g} failures a stop\n{row['topology']}, {row['through']}",
+        "pod": stop_of(shown, sent, pods),
+    }
 
+
+def fill(row, sent, pods):
+    """What the row says of the stops."""
     stopped = pods.stopped()
-    stops = [(pods.pods[pod]["asked"], pods.pods[pod]["over"]) for pod in stopped]
+    lengths = [over - asked for asked, over in map(pods.times, stopped)]
     reports = [report for pod in stopped for report in read_reports(pods.log(pod))]
     refused = [report["refused"] for report in reports if report["refused"] is not None]
     # Through an ingress a connection isn't the pod's.
     which = 1 if row["through"] != "Service" else 0
-    last = [sent.latest[pod][which] - pods.pods[pod]["asked"] for pod in stopped if pod in sent.latest]
+    last = [sent.latest[pod][which] - pods.times(pod)[0] for pod in stopped if pod in sent.latest]
     row.update(
-        sent.figures(chosen["rate"]),
-        rollouts=chosen["stops"],
-        stops=len(stops),
-        seconds_per_rollout=took,
-        seconds_per_stop=round(sum(over - asked for asked, over in stops) / len(stops), 2),
+        stops=len(stopped),
+        seconds_per_stop=round(sum(lengths) / len(lengths), 2),
         last_connections_s=[round(max(at, 0), 2) for at in last],
         delays_s=[report["delay"] for report in reports],
         busy_s=[report["busy"] for report in reports if report["busy"] is not None],
         refused=sum(refused) if refused else None,
         exits=[report["exit"] for report in reports],
     )
-    # The first of the last rollout: no other one stops before it.
-    shown = next(pod for pod in stopped if pod not in before)
-    asked, over = pods.pods[shown]["asked"], pods.pods[shown]["over"]
+
+
+def stop_of(pod, sent, pods):
+    """One pod's stop, in seconds since its deletion. Failures have their exact time,
+    answers half a second."""
+    asked, over = pods.times(pod)
+    answered = [[round(at - asked, 3), "ok", count] for at, outcome, count in sent.counts if outcome == "ok"]
+    failed = [[round(failure["at"] - asked, 3), failure["failure"], 1] for failure in sent.failures]
     return {
-        "title": row["variant"],
-        "counts": [[at - begin, outcome, count] for at, outcome, count in sent.counts],
-        "stops": [[asked - begin, over - begin] for asked, over in stops],
-        "stop": "a pod's stop",
-        "length": length,
-        "rate": chosen["rate"],
-        "result": f"{row['failures'] / row['stops']:.3g} failures a stop\n{row['topology']}, {row['through']}",
-        "pod": {
-            "name": shown,
-            "length": over - asked,
-            # Failures have their exact time, answers half a second.
-            "counts": [[round(at - asked, 3), "ok", count] for at, outcome, count in sent.counts if outcome == "ok"]
-            + [[round(failure["at"] - asked, 3), failure["failure"], 1] for failure in sent.failures],
-            "answers": [[round(at - asked, 3), count] for at, server, count in sent.answers if server == shown],
-            "lines": list(own_lines(pods.log(shown), asked)),
-        },
+        "length": over - asked,
+        "margin": MARGIN,
+        "counts": answered + failed,
+        "answers": [[round(at - asked, 3), count] for at, server, count in sent.answers if server == pod],
+        "lines": list(own_lines(pods.log(pod), asked)),
     }
 
 
@@ -281,7 +292,7 @@ def table(rows):
     kinds = [kind for kind in KINDS if any(row["failures_by_kind"][kind] for row in rows)]
     head = [
         "variant", "topology", "through", "pods", "rollouts", "stops", "requests", "failures", "per stop", *kinds,
-        "s per rollout", "s per stop", "last connection", "drainit: delay", "busy until", "refused", "exit",
+        "s per rollout", "s per stop", "last connection", "drainit's delay", "its busy until", "its refused", "its exit",
     ]
     lines = [
         [
@@ -338,17 +349,15 @@ def run(variant, topology, namespace, images, upstream, load, chosen):
 
 def lab(cluster, namespace, chosen):
     chosen["results"].mkdir(parents=True, exist_ok=True)
-    variants = list(dict.fromkeys(image_of(variant) for variant, _ in chosen["rows"]))
+    wanted = [(image_of(variant), topology) for variant, topology in chosen["rows"]]
     say("building images (some minutes at the first time)")
     build_load()
-    build_variants(variants, {topology for _, topology in chosen["rows"]})
+    build_variants(wanted)
     say(f"bringing them to the cluster of the context {cluster.context}")
-    images = {
-        f"{NAME}-{image_of(variant)}:{role}": None for variant, topology in chosen["rows"] for role in TOPOLOGIES[topology]
-    }
+    images = dict.fromkeys(f"{NAME}-{variant}:{role}" for variant, topology in wanted for role in TOPOLOGIES[topology])
     images = cluster.bring([f"{NAME}-load", *images])
     command = make_lab("VARIANTS", "TOPOLOGY", "LB", "INGRESS", "REPLICAS", "DELAY", "GRACE", "STOPS", "RATE")
-    parts = [cluster.nodes_in_words(), locust_version(), versions(f"{NAME}-{variant}" for variant in variants)]
+    parts = [cluster.nodes_in_words(), locust_version(), versions(dict.fromkeys(f"{NAME}-{variant}" for variant, _ in wanted))]
     chosen["origin"] = origin(command, chosen["rate"], parts)
 
     upstream = {
@@ -358,8 +367,7 @@ def lab(cluster, namespace, chosen):
         }],
         "terminationGracePeriodSeconds": 0,
     }
-    kubectl("create", "namespace", namespace)
-    kubectl("label", "namespace", namespace, f"{NAME}=")
+    create_namespace(namespace)
     apply(namespace, deployment("upstream", 1, upstream), service("upstream", 8000), service("web", 80))
     logs = chosen["results"] / "logs"
     logs.mkdir(exist_ok=True)
@@ -385,10 +393,6 @@ def lab(cluster, namespace, chosen):
     finish(chosen, rows)
 
 
-def remove(namespace):
-    kubectl("delete", "namespace", namespace, "--ignore-not-found", check=False, patience=180)
-
-
 def main():
     chosen = choices()
     cluster = Cluster()
@@ -397,5 +401,5 @@ def main():
     namespace = new_name("")
     cluster.needs(None, ("create", "namespaces"), ("delete", "namespaces"))
     cluster.needs(namespace, *NEEDS, *([("create", "ingresses.networking.k8s.io")] if chosen["ingress"] else []))
-    with cleaning(lambda: remove(namespace)):
+    with cleaning(lambda: remove_namespace(namespace)):
         lab(cluster, namespace, chosen)

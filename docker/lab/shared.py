@@ -167,16 +167,17 @@ def build_load():
     build(f"{NAME}-load", HERE / "load")
 
 
-def build_variants(variants, topologies):
+def build_variants(wanted):
+    """The images of pairs of a variant and a topology."""
     build("drainit", REPOSITORY, "--file", str(REPOSITORY / "docker/Dockerfile"))
     build(f"{NAME}-base", HERE / "base")
-    for variant in variants:
+    for variant in dict.fromkeys(variant for variant, _ in wanted):
         build(f"{NAME}-{variant}", HERE / "variants" / variant)
-        for role in {role for topology in topologies for role in TOPOLOGIES[topology]}:
-            build(
-                f"{NAME}-{variant}:{role}", HERE / "site",
-                "--build-arg", f"VARIANT={NAME}-{variant}", "--target", role,
-            )
+    for variant, role in dict.fromkeys((variant, role) for variant, topology in wanted for role in TOPOLOGIES[topology]):
+        build(
+            f"{NAME}-{variant}:{role}", HERE / "site",
+            "--build-arg", f"VARIANT={NAME}-{variant}", "--target", role,
+        )
 
 
 class Load:

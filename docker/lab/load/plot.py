@@ -29,8 +29,6 @@ ANSWERED = "#c7dfc3"
 # Of these, by the pod that stops.
 HERE = "#5b9a52"
 BIN = 0.5
-# Seconds of a pod's stop before and after it.
-PODS_MARGIN = 2.0
 
 rows = json.load(sys.stdin)
 longest = max(row["length"] for row in rows)
@@ -83,7 +81,7 @@ def bar(axis, row, begin, end):
 
 def draw_pod(axis, row):
     pod = row["pod"]
-    begin, end = -PODS_MARGIN, pod["length"] + PODS_MARGIN
+    begin, end = -pod["margin"], pod["length"] + pod["margin"]
     times, bottom = stack(axis, pod["counts"], begin, end)
     here = [0.0] * len(times)
     for at, number in pod["answers"]:
