@@ -29,7 +29,7 @@ from cluster import (
 )
 from shared import (
     HERE, KINDS, NAME, TOPOLOGIES, Fault, build_load, build_variants, cleaning, draw, known_variants, locust_version,
-    make_lab, markdown, needs_docker, number, origin, read_reports, say, span, versions, when, words, write_results,
+    make_lab, markdown, needs_docker, number, origin, read_reports, run_long, say, span, versions, when, words, write_results,
 )
 
 # A hook in each pod, and the variant whose image that has.
@@ -112,9 +112,9 @@ def pod_of(row, images, upstream):
         }
         if row["topology"] == "pod-unix":
             container["volumeMounts"] = [{"name": "run", "mountPath": "/run/php"}]
-        if row["variant"] in RECIPES:
-            container["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", RECIPES[row["variant"]][1]]}}}
         if not role.startswith("php-fpm"):
+            if row["variant"] in RECIPES:
+                container["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", RECIPES[row["variant"]][1]]}}}
             container["readinessProbe"] = {
                 "httpGet": {"path": "/fast.php", "port": 80}, "periodSeconds": 1, "timeoutSeconds": 2,
             }
@@ -341,7 +341,8 @@ def run(variant, topology, namespace, images, upstream, load, chosen):
     load.needs_an_answer("/slow.php?s=0.1")
     series = measure(row, load, [], pods, chosen, logs)
     # Its pods, too: those of the next row have the machine for themselves.
-    kubectl("delete", "deployment", "web", "--namespace", namespace, "--cascade=foreground", patience=row["grace_s"] + 60)
+    options = ["--cascade=foreground", f"--timeout={row['grace_s'] + 60}s"]
+    run_long("kubectl", "delete", "deployment", "web", "--namespace", namespace, *options)
     pods.end()
     del row["environment"], row["namespace"]
     return row, series
@@ -360,9 +361,23 @@ def lab(cluster, namespace, chosen):
     parts = [cluster.nodes_in_words(), locust_version(), versions(dict.fromkeys(f"{NAME}-{variant}" for variant, _ in wanted))]
     chosen["origin"] = origin(command, chosen["rate"], parts)
 
+    load, upstream = prepare(namespace, images[f"{NAME}-load"], chosen)
+    rows, series = [], []
+    for variant, topology in chosen["rows"]:
+        say(f"row {len(rows) + 1} of {len(chosen['rows'])}: {variant}, {topology}")
+        row, drawn = run(variant, topology, namespace, images, upstream, load, chosen)
+        rows.append(row)
+        series.append(drawn)
+        write(chosen, rows, series)
+    finish(chosen, rows)
+
+
+def prepare(namespace, image, chosen):
+    """Makes what all rows have: returns the pod for Locust, and the address of what
+    slow pages wait for."""
     upstream = {
         "containers": [{
-            "name": "upstream", "image": images[f"{NAME}-load"], "imagePullPolicy": "IfNotPresent",
+            "name": "upstream", "image": image, "imagePullPolicy": "IfNotPresent",
             "command": ["python3", "/upstream.py"], "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
         }],
         "terminationGracePeriodSeconds": 0,
@@ -376,21 +391,11 @@ def lab(cluster, namespace, chosen):
     pods.end()
     if chosen["ingress"]:
         apply(namespace, ingress(chosen["ingress"]))
-        load = LoadPod(namespace, images[f"{NAME}-load"], address_of_ingress(namespace, chosen), INGRESS_HOST)
+        load = LoadPod(namespace, image, address_of_ingress(namespace, chosen), INGRESS_HOST)
     else:
-        web = address_of(ask_for("service", "web", "--namespace", namespace), 80)
-        load = LoadPod(namespace, images[f"{NAME}-load"], web)
+        load = LoadPod(namespace, image, address_of(ask_for("service", "web", "--namespace", namespace), 80))
     load.start()
-    address = ask_for("service", "upstream", "--namespace", namespace)["spec"]["clusterIP"]
-
-    rows, series = [], []
-    for variant, topology in chosen["rows"]:
-        say(f"row {len(rows) + 1} of {len(chosen['rows'])}: {variant}, {topology}")
-        row, drawn = run(variant, topology, namespace, images, address, load, chosen)
-        rows.append(row)
-        series.append(drawn)
-        write(chosen, rows, series)
-    finish(chosen, rows)
+    return load, ask_for("service", "upstream", "--namespace", namespace)["spec"]["clusterIP"]
 
 
 def main():

@@ -286,13 +286,14 @@ def read_reports(log):
 
 
 def when(timestamp):
-    """2026-11-24T10:20:30.123456789Z, as seconds."""
-    return datetime.datetime.fromisoformat(timestamp.rstrip("Z")[:26] + "+00:00").timestamp()
+    """2026-11-24T10:20:30.123456789Z, or with a node's own zone, in seconds."""
+    date, fraction, zone = re.fullmatch(r"(.{19})\.?(\d*)(Z|[+-]\d\d:\d\d)", timestamp).groups()
+    return datetime.datetime.fromisoformat(date + zone.replace("Z", "+00:00")).timestamp() + float(f"0.{fraction or 0}")
 
 
 def span(values, unit="s"):
     """1.0 to 2.0 s"""
-    return " to ".join(f"{value:.1f}" for value in sorted({min(values), max(values)})) + f" {unit}" if values else ""
+    return " to ".join(dict.fromkeys(f"{value:.1f}" for value in (min(values), max(values)))) + f" {unit}" if values else ""
 
 
 def markdown(head, rows, words):
