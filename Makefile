@@ -8,7 +8,7 @@ IMPORT := dist/drainit-import-$(ARCH)-linux-musl
 # Sources of the binary.
 SOURCES := Cargo.toml Cargo.lock LICENSE $(shell find src -name '*.rs' 2>/dev/null)
 
-.PHONY: build dist demo lab bench test clean
+.PHONY: build dist demo lab bench test test-kubernetes clean
 
 # A static binary with the toolchain at hand.
 build: dist/drainit
@@ -47,6 +47,10 @@ bench: dist
 
 test:
 	tests/run
+
+# On the cluster of kubectl's current context; see tests/kubernetes.
+test-kubernetes:
+	tests/kubernetes
 
 clean:
 	rm -rf dist target

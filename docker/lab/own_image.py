@@ -1,6 +1,6 @@
 """make lab IMAGE=my/app: what `docker stop` costs with an image that is there, as it is,
 and with drainit in front of its entrypoint and command. docker/lab/lab runs it, and has
-the load, the load balancers, the table and the picture."""
+the load balancers, the stops and the table."""
 
 import json
 import re
@@ -11,7 +11,9 @@ import time
 import urllib.parse
 
 import __main__ as lab
-from __main__ import NAME, Fault, docker, number, say
+from shared import (
+    NAME, REPOSITORY, Fault, Signals, build_drainit, docker, gist, number, own_lines, popen, run_long, say, versions,
+)
 
 TODAY = "today"
 # The settings of drainit are for variants that are called so. In the place of a
@@ -93,8 +95,9 @@ def lab_of_it(chosen):
         chosen["topologies"] = [f"port {chosen['web_port']}"]
         chosen["server"] = lambda *arguments: Server(chosen, *arguments)
         balancers = [name for name in ("haproxy", "nginx") if any(lb.startswith(name) for lb in chosen["lbs"])]
-        origin = lab.origin(chosen, [f"{NAME}-balancer"] if balancers else [], balancers).rstrip()
-        chosen["origin"] = f"{origin}; {chosen['image']} is {image['Id'].removeprefix('sha256:')[:12]}\n"
+        is_image = f"{chosen['image']} is {image['Id'].removeprefix('sha256:')[:12]}"
+        used = versions([f"{NAME}-balancer"], balancers) if balancers else ""
+        chosen["origin"] = lab.came_about(chosen, [used, is_image])
         rows = lab.planned(chosen)
         for row in rows:
             row.update(port=chosen["web_port"], pages=chosen["pages"])
@@ -112,7 +115,7 @@ def inspect_image(chosen):
     if said is None:
         say(f"pulling {image}")
         try:
-            lab.long_docker("docker", "pull", "--quiet", image)
+            run_long("docker", "pull", "--quiet", image)
         except Fault as fault:
             raise Fault(f"IMAGE: there is no image {image} here, nor can it be had: {fault}") from None
         said = docker("image", "inspect", image)
@@ -137,14 +140,14 @@ def exposed(image, ports):
 
 def binary(architecture, directory):
     """A file that is drainit: that of `make dist`, else that of the image."""
-    path = lab.REPOSITORY / f"dist/drainit-{architecture}-linux-musl"
+    path = REPOSITORY / f"dist/drainit-{architecture}-linux-musl"
     if path.exists():
         return path
     found = docker("image", "inspect", "--format", "{{.Architecture}}", "drainit", check=False)
     if ARCHITECTURES.get(found, found) != architecture:
         say("building drainit (some minutes at the first time)")
-        lab.build_drainit()
-    with lab.Signals.shield():
+        build_drainit()
+    with Signals.shield():
         container = docker("create", "--label", NAME, "drainit")
         docker("cp", f"{container}:/drainit", f"{directory}/drainit")
         docker("rm", container)
@@ -228,7 +231,7 @@ def probe(container, chosen, seconds):
     except Fault as fault:
         raise Fault(f"IMAGE: it can't be started: {fault}") from None
     address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
-    child = lab.popen(
+    child = popen(
         "docker", "run", "--rm", "--label", NAME, "--network", f"container:{container}", "--pid", f"container:{container}",
         f"{NAME}-load", "python3", "/probe.py", address, str(port), str(seconds), json.dumps(chosen["pages"]),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -237,7 +240,7 @@ def probe(container, chosen, seconds):
     if child.returncode:
         # It goes with the container's PID 1.
         if docker("inspect", "--format", "{{.State.Running}}", container) == "true":
-            raise Fault(f"the look at the container failed: {lab.gist(errors)}")
+            raise Fault(f"the look at the container failed: {gist(errors)}")
         status = docker("inspect", "--format", "{{.State.ExitCode}}", container)
         raise Fault(f"IMAGE: it ended by itself, with exit code {status}: {last_words(container)}")
     seen = json.loads(printed)
@@ -263,13 +266,13 @@ def nobody_listens(port, listening, seconds):
 
 def last_words(container):
     """The last line of its log that isn't drainit's, else the last."""
-    with lab.Signals.shield():
+    with Signals.shield():
         done = subprocess.run(
             ["docker", "logs", "--tail", "50", container], check=False, start_new_session=True, text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
         )
     own = "\n".join(line for line in done.stdout.splitlines() if not line.startswith("drainit: "))
-    return lab.gist(own if own.strip() else done.stdout)
+    return gist(own if own.strip() else done.stdout)
 
 
 # --- a server behind the load balancer --------------------------------------
@@ -320,13 +323,8 @@ def conclusions(rows, chosen):
         yield f"{lab.title(row)}: a docker stop costs {per_stop} failed requests, and takes {row['seconds_per_stop']:.1f} s{killed}"
         if row["failures_before_the_stops"]:
             yield f"{row['failures_before_the_stops']} requests failed before the first stop: it can't answer RATE={row['rate_asked']} here"
-    said = [
-        line.split(" ", 1)[1]
-        for row in rows
-        for log in sorted(lab.logs_of(row, chosen).glob("web*.log"))
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if " drainit: " in line
-    ]
+    logs = [log for row in rows for log in sorted(lab.logs_of(row, chosen).glob("web*.log"))]
+    said = [line for log in logs for _, line in own_lines(log, 0)]
     warnings = sorted({line.split("warning: ", 1)[1] for line in said if "warning: " in line})
     yield from (f"drainit warns: {warning}" for warning in warnings)
     reports = [line for line in said if re.match(r"drainit: +[\d.]+ s  report ", line)]

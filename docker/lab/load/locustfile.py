@@ -5,10 +5,11 @@ times that are fixed beforehand: neither failures nor slow answers hold up the
 next. Nothing is sent twice, which is why this has no HTTP library that hides
 retries; a request ends in exactly one of the outcomes below.
 
-Below `lab` (LAB=1) it takes orders on standard input (`targets HOST…`, `end`)
+Below a lab (LAB=HOST…) it takes orders on standard input (`targets HOST…`, `end`)
 and writes counts and failures as lines of JSON; else it is an ordinary
 locustfile for the host of --host. It asks for the pages of the lab's own site, or
-for PAGES, pairs of a Host, or null, and a path, whose answer may be any 2xx or 3xx.
+for PAGES, pairs of a Host, or null, and a path, whose answer may be any 2xx or 3xx;
+LAB_HOST is the Host of the lab's own.
 """
 
 import collections
@@ -30,6 +31,7 @@ from locust import User, constant, events, task
 
 RATE_EACH = float(os.environ.get("RATE_EACH", "10"))
 PAGES = json.loads(os.environ.get("PAGES", "[]"))
+HOST = os.environ.get("LAB_HOST")
 # Slow requests come in bursts, so that more run than pm.max_children allows,
 # and some queue: at 10 a second, of the 40 requests between two bursts, two.
 BURST_EVERY = 4.0
@@ -37,6 +39,8 @@ SLOW_PER_BURST = 2
 SLOW_TAKES = (0.5, 2.5)
 KEEP_ALIVE_SHARE = 0.7
 PATIENCE = 15.0
+# A server of the lab says in it which one it is.
+SERVER = "X-Lab-Server"
 
 targets = []
 # Connections that wait for their next request. The one that has waited for the
@@ -44,6 +48,9 @@ targets = []
 idle = collections.deque()
 # (tenth of a second of arrival, outcome, server) -> number, since the last report.
 counts = collections.Counter()
+# For each server that says who it is: when what it answered last came, on a new
+# connection and on any.
+latest = {}
 totals = {"sent": 0, "outstanding": 0, "latest_s": 0.0}
 ended = False
 
@@ -64,10 +71,10 @@ class Request:
     name: str
     path: str
     body: bytes | None = None
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    host: str | None = HOST
     is_right: Callable[[int], bool] = lambda status: status == 200
     is_whole: Callable[[bytes], bool] = lambda answer: True
-    # Whom it was sent to, once that is known.
+    # Who answered, if it says so, else whom it was sent to, once that is known.
     server: str | None = None
 
 
@@ -100,9 +107,8 @@ def take_idle():
 
 
 def connect(request):
-    host, _, port = random.choice(targets).partition(":")
-    request.server = host
-    connection = http.client.HTTPConnection(host, int(port or 80), timeout=PATIENCE)
+    connection = http.client.HTTPConnection(random.choice(targets), timeout=PATIENCE)
+    request.server = connection.host
     # Never by itself again, once it is closed.
     connection.auto_open = 0
     try:
@@ -118,6 +124,7 @@ def connect(request):
 
 def fetch(request, keep_alive):
     """Sends it once; raises Failed."""
+    began = time.time()
     connection = take_idle() if keep_alive else None
     fresh = connection is None
     connection = connection or connect(request)
@@ -125,7 +132,9 @@ def fetch(request, keep_alive):
     age = "fresh" if fresh else "reused"
     where, reset = f"{connection.host} {age}", f"reset-{age}"
     try:
-        headers = request.headers if keep_alive else {"Connection": "close", **request.headers}
+        headers = {} if keep_alive else {"Connection": "close"}
+        if request.host:
+            headers["Host"] = request.host
         try:
             connection.request(request.method, request.path, request.body, headers)
             first = connection.sock.recv(1, socket.MSG_PEEK)
@@ -148,6 +157,10 @@ def fetch(request, keep_alive):
             raise Failed("other", f"{where}: status {response.status}")
         if not request.is_whole(answer):
             raise Failed("cut", f"{where}: {len(answer)} bytes")
+        if server := response.headers.get(SERVER):
+            request.server = server
+            before = latest.get(server, [0, 0])
+            latest[server] = [max(before[0], began if fresh else 0), max(before[1], began)]
         if keep_alive and not response.will_close:
             idle.append(connection)
             connection = None
@@ -160,7 +173,8 @@ def visit(environment, request):
     arrival = time.time()
     outcome, failure = "ok", None
     try:
-        with gevent.Timeout(PATIENCE, Failed("timeout", "the whole request")):
+        # A single step of it says more about itself.
+        with gevent.Timeout(PATIENCE + 1, Failed("timeout", "the whole request")):
             fetch(request, random.random() < KEEP_ALIVE_SHARE)
     except Failed as error:
         outcome, failure = error.outcome, error
@@ -207,8 +221,7 @@ class Visitor(User):
     def request(self):
         if PAGES:
             host, path = random.choice(PAGES)
-            headers = {"Host": host} if host else {}
-            return Request("GET", path, path, headers=headers, is_right=lambda status: 200 <= status < 400)
+            return Request("GET", path, path, host=host, is_right=lambda status: 200 <= status < 400)
         method, body = "GET", None
         if random.random() < 0.15:
             method, body = "POST", random.randbytes(random.randint(100, 20000))
@@ -228,7 +241,7 @@ def report():
         if counts:
             batch = [[at, outcome, number, server] for (at, outcome, server), number in counts.items()]
             counts.clear()
-            lab_says(counts=batch)
+            lab_says(counts=batch, latest=latest)
 
 
 def obey(environment):
