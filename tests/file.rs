@@ -284,7 +284,11 @@ fn who_is_disabled_starts_when_somebody_says_so() {
     let setup = Setup::new()
         .puppet("a", "TERM=0", "")
         .puppet("later", "TERM=0", "enabled = false")
-        .command("absent", "'/nosuch/program'", "enabled = 'off'");
+        .command(
+            "absent",
+            "'/nosuch/program'",
+            "enabled = 'off'\nrestart = 'no'",
+        );
     let mut running = setup.start_contained("a ready");
     assert_eq!(
         printed(&running, &[DRAINIT, "ready"]),
@@ -296,7 +300,7 @@ fn who_is_disabled_starts_when_somebody_says_so() {
     assert_eq!((said.lines().last(), code), (Some("later serving"), 0));
     running.wait_for_line("later ready");
     for command in ["start", "restart"] {
-        let expected = "drainit: absent: there is no program /nosuch/program\n";
+        let expected = "drainit: absent can't be started; the log says why\n";
         let refused = refused(&running, &[command, "absent"]);
         assert_eq!(refused, (expected.to_owned(), 1));
     }

@@ -7,7 +7,7 @@ use crate::control::server::{Asked, Server};
 use crate::control::status::{ServiceStatus, Status};
 use crate::core::event::{Command, Event, Scope, State, StopRequest};
 use crate::core::plan::ServiceId;
-use crate::sys::{path, sockets};
+use crate::sys::sockets;
 
 impl Supervisor {
     /// Answers those that have asked.
@@ -67,16 +67,6 @@ impl Supervisor {
         let runs = |(id, _): &(ServiceId, String)| self.machine.state(*id) == State::Serving;
         if is_for_running && !named.iter().any(runs) {
             return Answer::Refused(format!("{name} isn't ready"));
-        }
-        // Who isn't enabled need not be installed, and a start that fails ends all.
-        let is_start = matches!(command, Command::Start | Command::Restart);
-        let mut services = named
-            .iter()
-            .filter_map(|(id, _)| self.config.services.get(*id));
-        let absent = services.find(|it| is_start && !path::may_execute(&it.program));
-        if let Some(service) = absent {
-            let (name, program) = (&service.name, service.program.display());
-            return Answer::Refused(format!("{name}: there is no program {program}"));
         }
         self.overheard = Some(Vec::new());
         for (id, _) in &named {

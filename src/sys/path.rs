@@ -31,23 +31,18 @@ pub fn find(word: &OsStr, sbin: SearchSbin) -> Result<PathBuf, Failure> {
     };
     let mut failure = Failure::NotFound;
     for file in candidates {
-        if may_execute(&file) {
+        if !file.metadata().is_ok_and(|file| !file.is_dir()) {
+            continue;
+        }
+        if unistd::access(&file, AccessFlags::X_OK).is_ok() {
             return Ok(file);
         }
-        if file.metadata().is_ok_and(|file| !file.is_dir()) {
-            failure = Failure::NotExecutable;
-        }
+        failure = Failure::NotExecutable;
     }
     if named.is_dir() && word.as_encoded_bytes().contains(&b'/') {
         failure = Failure::NotExecutable;
     }
     Err(failure)
-}
-
-/// Whether this file is there, and we may execute it.
-pub fn may_execute(file: &Path) -> bool {
-    file.metadata().is_ok_and(|file| !file.is_dir())
-        && unistd::access(file, AccessFlags::X_OK).is_ok()
 }
 
 /// Whether files may be made in this directory.
