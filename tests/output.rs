@@ -259,7 +259,7 @@ fn a_forwarder_heeds_no_signal_and_is_no_process_of_a_service() {
 /// A SIGURG that tells of its end stays ours, and it is reaped at once. Killed, it costs
 /// the service its output, and no more.
 #[test]
-fn the_end_of_a_forwarder_goes_unseen() {
+fn the_end_of_a_forwarder_is_none_of_a_services() {
     let scratch = Scratch::new();
     let (log, ready) = (scratch.path("log"), scratch.path("ready"));
     let script = format!(
@@ -274,6 +274,7 @@ fn the_end_of_a_forwarder_goes_unseen() {
     kill(forwarder, SIGKILL);
     wait_until("it is reaped", || forwarders(running.pid).is_empty());
     assert!(!fs::exists(format!("/proc/{forwarder}")).unwrap());
+    running.wait_for_line("which writes the lines of a service, was killed");
     running.signal(SIGTERM);
     assert_eq!(running.wait_exit(), 4);
     assert_eq!(fs::read_to_string(&log).unwrap(), "term\n");

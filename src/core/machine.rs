@@ -352,12 +352,18 @@ impl Machine {
                 .any(|(id, service)| serves(service.stage) && self.is_listening(id))
     }
 
-    /// Whether the order binds this service: it listens, or one that is after it
-    /// does. A queue worker at the end of the list waits for nobody and holds
-    /// nobody up, unless its order was given; a log daemon at its head goes last.
+    /// Whether clients may need this service: it listens, or one that is after it does.
+    fn is_needed(&self, id: ServiceId) -> bool {
+        self.is_listening(id) || self.followers(id).any(|(id, _)| self.is_listening(id))
+    }
+
+    /// Whether the order binds this service. A queue worker at the end of the list
+    /// waits for nobody and holds nobody up, unless its order was given; a log daemon
+    /// at its head goes last.
     fn is_bound(&self, id: ServiceId) -> bool {
-        let holds = |id: ServiceId| self.is_listening(id) || self.is_always_bound(id);
-        holds(id) || self.followers(id).any(|(id, _)| holds(id))
+        self.is_needed(id)
+            || self.is_always_bound(id)
+            || self.followers(id).any(|(id, _)| self.is_always_bound(id))
     }
 
     fn is_always_bound(&self, id: ServiceId) -> bool {
@@ -366,8 +372,8 @@ impl Machine {
     }
 
     /// Whether a service that is to go before this one is still there. Web
-    /// servers go first, wherever they stand: what else listens may be what they
-    /// proxy to. Otherwise those go first that are after this one.
+    /// servers go first, wherever they stand: what else clients may need may be what
+    /// they proxy to. Otherwise those go first that are after this one.
     fn is_held(&self, id: ServiceId) -> bool {
         let is_web = self.services.get(id).is_some_and(|service| service.is_web);
         let goes = |service: &Service| match service.stage {
@@ -385,8 +391,8 @@ impl Machine {
         if is_web {
             return self.followers(id).any(holds(true));
         }
-        self.is_bound(id)
-            && (self.services.each().any(holds(true)) || self.followers(id).any(holds(false)))
+        self.is_needed(id) && self.services.each().any(holds(true))
+            || self.is_bound(id) && self.followers(id).any(holds(false))
     }
 
     fn term_at(&self, id: ServiceId, stop: Stop) -> Timestamp {

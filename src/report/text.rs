@@ -71,9 +71,9 @@ impl Record {
             let _ = write!(text, "; {}", service.name);
             match service.restarts {
                 0 => {}
-                1 => text.push_str(" restarted once"),
+                1 => text.push_str(" restarted once,"),
                 times => {
-                    let _ = write!(text, " restarted {times} times");
+                    let _ = write!(text, " restarted {times} times,");
                 }
             }
             if let Some(waited) = service.waited() {
@@ -272,7 +272,7 @@ mod tests {
         let _ = record.notice(at(2_500), Notice::StopBegins);
         assert_eq!(
             record.report(at(2_600), LogFormat::Text),
-            "SIGTERM, took 0.1 s; queue restarted 2 times exited 3; a not started; 0 orphans \
+            "SIGTERM, took 0.1 s; queue restarted 2 times, exited 3; a not started; 0 orphans \
              reaped; exit 0"
         );
         let json = record.report(at(2_600), LogFormat::Json);

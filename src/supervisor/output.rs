@@ -12,7 +12,7 @@ use crate::report::lines::Lines;
 use crate::report::logger::{LogFormat, OURSELVES};
 use crate::sys::forward;
 use crate::sys::proc;
-use crate::sys::process::{self, Outputs, Pid};
+use crate::sys::process::{self, Forwarder, Outputs, Pid};
 
 /// How far they have come with what services have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,15 @@ impl Forwarders {
 
     /// Reaps those that have ended.
     pub(super) fn reap(&mut self) {
-        self.pids.retain(|pid| !process::has_forwarder_ended(*pid));
+        self.pids.retain(|pid| match process::reap_forwarder(*pid) {
+            Forwarder::Runs => true,
+            Forwarder::Ended => false,
+            Forwarder::Killed => {
+                warn!(target: OURSELVES, "{pid}, which writes the lines of a service, was \
+                      killed: until that is started again they are lost");
+                false
+            }
+        });
     }
 
     /// Those that run, or weren't reaped.

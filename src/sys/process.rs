@@ -152,11 +152,27 @@ pub fn fork_forwarder<const N: usize>(
     }
 }
 
+/// How a forwarder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarder {
+    /// It runs.
+    Runs,
+    /// It has ended by itself, and was reaped.
+    Ended,
+    /// It was killed, and reaped.
+    Killed,
+}
+
 /// Reaps that forwarder, if it has ended.
-pub fn has_forwarder_ended(forwarder: Pid) -> bool {
+pub fn reap_forwarder(forwarder: Pid) -> Forwarder {
     let flags = libc::WNOHANG | libc::__WCLONE;
-    // SAFETY: no status is written.
-    unsafe { libc::waitpid(forwarder.raw(), ptr::null_mut(), flags) != 0 }
+    let mut status = 0;
+    // SAFETY: the status is ours to be written.
+    match unsafe { libc::waitpid(forwarder.raw(), &raw mut status, flags) } {
+        0 => Forwarder::Runs,
+        1.. if libc::WIFSIGNALED(status) => Forwarder::Killed,
+        _ => Forwarder::Ended,
+    }
 }
 
 /// Closes all descriptors but the first three and these. What held them open would keep
@@ -928,7 +944,7 @@ mod tests {
         // SAFETY: `status` is a valid place for the status.
         let waited = check(unsafe { libc::waitpid(forwarder.raw(), &raw mut status, flags) });
         assert_eq!(waited.unwrap_err().raw_os_error(), Some(libc::ECHILD));
-        assert!(!has_forwarder_ended(forwarder));
+        assert_eq!(reap_forwarder(forwarder), Forwarder::Runs);
         let comm = fs::read_to_string(format!("/proc/{forwarder}/comm")).unwrap();
         assert_eq!(comm, "drainit-log\n");
 
@@ -936,7 +952,7 @@ mod tests {
         let mut text = [0; 16];
         assert_eq!(unistd::read(&kept, &mut text), Ok(9));
         assert!(PidFd::open(forwarder).unwrap().ends_within(PATIENCE));
-        assert!(has_forwarder_ended(forwarder));
+        assert_eq!(reap_forwarder(forwarder), Forwarder::Ended);
         assert!(!Path::new(&format!("/proc/{forwarder}")).exists());
     }
 

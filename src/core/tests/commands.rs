@@ -267,16 +267,56 @@ fn an_order_that_was_given_binds_what_does_not_listen_too() {
         0.0 s  queue     started
         0.0 s  nginx     started
         0.0 s  SIGTERM   draining, without a delay
+        0.0 s  queue     <- SIGTERM
         0.0 s  nginx     <- SIGQUIT
         1.0 s  nginx     exited 0
         1.0 s  php-fpm   workers <- SIGQUIT
         1.0 s  php-fpm   master <- SIGQUIT
-        1.0 s  queue     <- SIGTERM
         1.0 s  php-fpm   exited 0
         3.0 s  queue     exited 0
         3.0 s  redis     <- SIGTERM
         3.0 s  redis     exited 0
         3.0 s  drainit   exits 0
+        ",
+    );
+}
+
+/// Nobody names it, and nobody sends to it.
+#[test]
+fn a_queue_worker_whose_order_was_given_is_stopped_at_once() {
+    check(
+        "
+    delay 5 grace 30
+    migrate oneshot
+    php-fpm fpm
+    nginx web
+    queue worker after migrate
+    scheduler worker after none
+    1 migrate exits 0
+    2 SIGTERM
+    3 queue exits 0
+    3 scheduler exits 0
+    8 nginx exits 0
+    8 php-fpm exits 0
+    ",
+        "
+        0.0 s  migrate   started
+        0.0 s  scheduler started
+        1.0 s  migrate   exited 0
+        1.0 s  php-fpm   started
+        1.0 s  queue     started
+        1.0 s  nginx     started
+        0.0 s  SIGTERM   lame duck: what listens serves on for 5.0 s
+        0.0 s  queue     <- SIGTERM
+        0.0 s  scheduler <- SIGTERM
+        1.0 s  queue     exited 0
+        1.0 s  scheduler exited 0
+        5.0 s  nginx     <- SIGQUIT
+        6.0 s  nginx     exited 0
+        6.0 s  php-fpm   workers <- SIGQUIT
+        6.0 s  php-fpm   master <- SIGQUIT
+        6.0 s  php-fpm   exited 0
+        6.0 s  drainit   exits 0
         ",
     );
 }

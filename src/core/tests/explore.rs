@@ -620,6 +620,10 @@ impl World {
         let all = 0..services.len();
         let is_bound =
             |id: usize| binds(id) || all.clone().any(|other| is_after(other, id) && binds(other));
+        let is_needed = |id: usize| {
+            let mut all = all.clone();
+            listens(id) || all.any(|other| is_after(other, id) && listens(other))
+        };
         if late || !is_bound(id.0) {
             return;
         }
@@ -631,7 +635,7 @@ impl World {
         );
         for other in all.clone() {
             let binds = match (services[other].is_web, services[id.0].is_web) {
-                (true, false) => true,
+                (true, false) => is_needed(id.0),
                 (false, true) => false,
                 (true, true) | (false, false) => is_after(other, id.0),
             };
