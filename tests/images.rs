@@ -361,6 +361,7 @@ fn the_lab_asks_for_health_as_it_is_printed() {
 fn each_nginx_has_the_snippet_as_it_is_printed() {
     let snippet = printed_snippet(&[]);
     for site in [
+        "docker/laravel-like/nginx.conf",
         "docker/nginx/nginx.conf",
         "docker/nginx-php-fpm/nginx.conf",
         "docker/nginx-php-fpm-rootless/nginx.conf",
