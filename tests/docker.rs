@@ -300,28 +300,7 @@ fn a_restarted_container_serves_again() {
 
 #[test]
 fn a_shell_on_a_terminal_is_usable() {
-    let mut terminal = Terminal::start(&[], &stage("web"), &["bash", "--norc"]);
-    terminal.wait_for("# ");
-    // The sums show that the shell has done it: what is typed is shown, too.
-    terminal.press("read -p $((1000 + 1)) word\n");
-    terminal.wait_for("1001");
-    terminal.press("something\n");
-    terminal.press("echo $((1000 + 2)) $word\n");
-    terminal.wait_for("1002 something");
-    terminal.press("sleep 1000\n");
-    let start = Instant::now();
-    while !docker(&["top", &terminal.container.name]).contains("sleep 1000") {
-        assert!(start.elapsed() < PATIENCE, "no sleep runs");
-        thread::sleep(Duration::from_millis(20));
-    }
-    terminal.press("\x03");
-    terminal.press("echo $((1000 + 3)) status $?\n");
-    terminal.wait_for("1003 status 130");
-    terminal.press("exit 7\n");
-    let exit_code = terminal.exit_code();
-    let screen = terminal.text();
-    assert!(!screen.contains("job control"), "{screen}");
-    assert_eq!(exit_code, Some(7), "{screen}");
+    Terminal::check_job_control(&[], &stage("web"), &["bash", "--norc"]);
 }
 
 #[test]

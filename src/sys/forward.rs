@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use nix::unistd;
 
-use crate::sys::process::{self, Outputs, Pid};
+use crate::sys::process::{self, Outputs, Pid, ReadOnly};
 use crate::sys::user::Identity;
 
 /// How much is read at once: half of what a pipe holds. The more, the fewer system calls,
@@ -55,6 +55,7 @@ const IDLE: u16 = 1000;
 
 /// Until all was written.
 fn forward(streams: &mut [Stream]) {
+    let read_only = ReadOnly::of_ours();
     loop {
         let awaited = streams.iter().filter_map(Stream::awaits);
         let mut awaited: Vec<PollFd> = awaited.collect();
@@ -64,7 +65,7 @@ fn forward(streams: &mut [Stream]) {
         let mut polled = poll(&mut awaited, IDLE);
         if polled == Ok(0) {
             // At once, so that little of our code is executed on the way to sleep.
-            process::forget_code();
+            read_only.forget();
             polled = poll(&mut awaited, PollTimeout::NONE);
         }
         if polled.is_err() {

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::ffi::{CString, NulError, OsStr, OsString, c_char};
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::ptr;
 use std::time::Duration;
+use std::{ptr, slice};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -198,21 +199,48 @@ fn close_all_but<const N: usize>(given: &[OwnedFd; N]) {
     }
 }
 
-unsafe extern "C" {
-    /// Where the linker has our code begin.
-    safe static __executable_start: u8;
-    /// Where it ends.
-    safe static etext: u8;
-}
+/// The addresses of our code and our constants, which nothing writes to.
+#[derive(Debug)]
+pub struct ReadOnly(Range<usize>);
 
-/// Gives back the memory that our code is in, until it is executed again: the kernel
-/// counts it for each process that has executed it, 64 kB at a time.
-pub fn forget_code() {
-    let (start, end) = (&raw const __executable_start, &raw const etext);
-    let length = end.addr().saturating_sub(start.addr());
-    // SAFETY: nothing there was ever written to, so that what is forgotten is what the
-    // file has, and comes from there again. It is a hint: nothing else may come of it.
-    unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
+impl ReadOnly {
+    /// As the file's own headers say: the segments before the first that is written to.
+    pub fn of_ours() -> Self {
+        unsafe extern "C" fn find(
+            info: *mut libc::dl_phdr_info,
+            _: libc::size_t,
+            found: *mut libc::c_void,
+        ) -> libc::c_int {
+            // SAFETY: the caller gives what is there as long as this is executed, with as
+            // many headers as it says, and the place that we gave it.
+            let (info, found) = unsafe { (&*info, &mut *found.cast::<Range<usize>>()) };
+            // SAFETY: as above.
+            let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+            let segments = headers.iter().filter(|it| it.p_type == libc::PT_LOAD);
+            for segment in segments.take_while(|it| it.p_flags & libc::PF_W == 0) {
+                let address = |it| usize::try_from(info.dlpi_addr.wrapping_add(it)).unwrap_or(0);
+                if found.end == 0 {
+                    found.start = address(segment.p_vaddr);
+                }
+                found.end = address(segment.p_vaddr.wrapping_add(segment.p_memsz));
+            }
+            // Only the first are of our file; those of libraries follow.
+            1
+        }
+        let mut found = 0..0;
+        // SAFETY: `found` is what `find` takes it for, and is there until all is done.
+        unsafe { libc::dl_iterate_phdr(Some(find), (&raw mut found).cast()) };
+        Self(found)
+    }
+
+    /// Gives back the memory that they are in, until it is executed or read again: the
+    /// kernel counts it for each process that has done that, 64 kB at a time.
+    pub fn forget(&self) {
+        let start = ptr::without_provenance_mut(self.0.start);
+        // SAFETY: nothing there was ever written to, so that what is forgotten is what the
+        // file has, and comes from there again. It is a hint: nothing else may come of it.
+        unsafe { libc::madvise(start, self.0.len(), libc::MADV_DONTNEED) };
+    }
 }
 
 /// Has orphans below us become our children, as they do anyway below PID 1.
@@ -747,6 +775,7 @@ mod tests {
     use std::fs::{self, File};
     use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command, Stdio};
+    use std::sync::atomic::{AtomicU8, Ordering};
     use std::time::Instant;
 
     use nix::pty::openpty;
@@ -1006,6 +1035,19 @@ mod tests {
         });
         let expected = (Step::User, Failure::NotExecutable, Some(libc::EPERM));
         assert_eq!(failed, expected);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_what_nothing_writes() {
+        static WRITTEN: AtomicU8 = AtomicU8::new(1);
+        let (read, ours) = ("only read", ReadOnly::of_ours());
+        let has = |address: usize| ours.0.contains(&address);
+        assert!(has(read.as_ptr().addr()), "{ours:x?}");
+        assert!(has((ReadOnly::of_ours as *const ()).addr()), "{ours:x?}");
+        assert!(!has((&raw const WRITTEN).addr()), "{ours:x?}");
+        WRITTEN.store(2, Ordering::Relaxed);
+        ours.forget();
+        assert_eq!((read, WRITTEN.load(Ordering::Relaxed)), ("only read", 2));
     }
 
     #[test]

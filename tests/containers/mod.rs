@@ -23,9 +23,15 @@ pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 // --- Docker -----------------------------------------------------------------
 
+/// The socket of the engine that is asked, where that isn't the machine's own.
+pub(crate) static ENGINE: OnceLock<String> = OnceLock::new();
+
 pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(ROOT);
+    if let Some(engine) = ENGINE.get() {
+        command.env("DOCKER_HOST", engine);
+    }
     command
 }
 
@@ -408,6 +414,31 @@ impl Terminal {
             keys,
             screen,
         }
+    }
+
+    /// Has bash start a job, and stop it by Ctrl-C. The container ends.
+    #[track_caller]
+    pub(crate) fn check_job_control(options: &[&str], image: &str, words: &[&str]) {
+        let mut terminal = Self::start(options, image, words);
+        terminal.wait_for("# ");
+        // The sums show that the shell has done it: what is typed is shown, too.
+        terminal.press("read -p $((1000 + 1)) word\n");
+        terminal.wait_for("1001");
+        terminal.press("something\n");
+        terminal.press("echo $((1000 + 2)) $word\n");
+        terminal.wait_for("1002 something");
+        terminal.press("sleep 1000\n");
+        wait_until("a sleep runs", || {
+            docker(&["top", &terminal.container.name]).contains("sleep 1000")
+        });
+        terminal.press("\x03");
+        terminal.press("echo $((1000 + 3)) status $?\n");
+        terminal.wait_for("1003 status 130");
+        terminal.press("exit 7\n");
+        let exit_code = terminal.exit_code();
+        let screen = terminal.text();
+        assert!(!screen.contains("job control"), "{screen}");
+        assert_eq!(exit_code, Some(7), "{screen}");
     }
 
     pub(crate) fn press(&mut self, keys: &str) {
