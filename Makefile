@@ -49,4 +49,4 @@ test:
 	tests/run
 
 clean:
-	rm -rf dist target
+	rm -rf dist target fuzz/target
