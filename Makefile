@@ -53,4 +53,4 @@ test-kubernetes:
 	tests/kubernetes
 
 clean:
-	rm -rf dist target
+	rm -rf dist target fuzz/target

@@ -179,6 +179,13 @@ fn what_is_imported_is_read() {
     }
 }
 
+#[test]
+fn a_signal_without_a_name_is_written_by_its_number() {
+    let text = b"[program:x]\ncommand=/srv/a\nstopsignal=33\n";
+    let file = imported(text).unwrap().file;
+    assert!(file.contains("stop-signal = \"33\"\n"), "{file}");
+}
+
 /// Writes what became of a text where the oracle finds it: its line.
 fn written(directory: &Path, number: usize, text: &str) -> String {
     let path = |end: &str| directory.join(format!("{number}.{end}"));

@@ -48,7 +48,8 @@ impl Request {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As it is sent.
+    pub fn encode(&self) -> Vec<u8> {
         let mut text = self.word().to_owned();
         if let Self::Command(_, name) = self {
             text.push('\n');
@@ -57,8 +58,8 @@ impl Request {
         encode(&text)
     }
 
-    /// `None` where it is none of ours.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// What was sent; `None` where it is none of ours.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let text = decode(bytes)?;
         if let Some((word, name)) = text.split_once('\n') {
             let command = COMMANDS.into_iter().find(|known| known.word() == word)?;
@@ -115,7 +116,8 @@ pub(super) fn health_of(word: &str) -> Option<Health> {
 }
 
 impl Answer {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As it is sent.
+    pub fn encode(&self) -> Vec<u8> {
         let mut text = match self {
             Self::Health(health) => health_word(*health).to_owned(),
             Self::Status(status) => format!("status\n{}", status.encode()),
@@ -132,8 +134,8 @@ impl Answer {
         encode(&text)
     }
 
-    /// What this version doesn't know is [`Answer::Unknown`].
-    pub(super) fn decode(bytes: &[u8]) -> Self {
+    /// What was sent. What this version doesn't know is [`Answer::Unknown`].
+    pub fn decode(bytes: &[u8]) -> Self {
         let Some(text) = decode(bytes) else {
             return Self::Unknown;
         };

@@ -356,7 +356,8 @@ fn stop(preset: Option<&'static Preset>, reader: &mut Reader, table: &mut Table)
     let signal = signal.and_then(|it| it.trim().parse::<Signal>().ok());
     let bare = |signal: Signal| {
         let name = signal.to_string();
-        name.strip_prefix("SIG").unwrap_or(&name).to_owned()
+        let number = signal.number().to_string();
+        name.strip_prefix("SIG").map_or(number, str::to_owned)
     };
     match (&given, signal, preset) {
         (None, _, Some(preset)) => {
