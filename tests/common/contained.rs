@@ -16,8 +16,15 @@ pub(crate) fn start(arguments: &[&str], line: &str) -> Running {
 /// By a command that makes the container, as [`UNSHARE`] does.
 #[track_caller]
 pub(crate) fn start_by(starter: &[&str], arguments: &[&str], line: &str) -> Running {
-    let mut running = Running::start(&mut drainit_by(starter, arguments));
-    running.wait_for_line(line);
+    // The kernel gives a mount namespace the number of one that has just gone, at times
+    // before it has closed the socket whose name had that number.
+    let is_unheard = |running: &Running| running.log().contains("will get no answer");
+    let mut tries = (0..10).map(|_| {
+        let mut running = Running::start(&mut drainit_by(starter, arguments));
+        running.wait_for_line(line);
+        running
+    });
+    let mut running = tries.find(|running| !is_unheard(running)).unwrap();
     // unshare's child.
     running.pid = children(running.pid)[0];
     running
