@@ -647,10 +647,15 @@ impl Supervisor {
         let Some(pid) = main.ids.pid.filter(|_| service.preset.is_none()) else {
             return false;
         };
+        if let Some(is_plain) = self.was_plain {
+            return is_plain;
+        }
         main.glance = main.glance.take().or_else(|| Glance::at(pid));
-        main.glance
-            .as_ref()
-            .is_some_and(|glance| glance.is_lone(|comm| Preset::by_comm(comm).is_none()))
+        let glance = main.glance.as_ref();
+        let is_plain =
+            glance.is_some_and(|glance| glance.is_lone(|comm| Preset::by_comm(comm).is_none()));
+        self.was_plain = Some(is_plain);
+        is_plain
     }
 
     /// Hands a signal on to a service: to its presets in their own way, else to its

@@ -106,6 +106,9 @@ pub struct Supervisor {
     look_after: Duration,
     /// Empty between two events; kept for its memory.
     actions: Vec<Action>,
+    /// Whether the only service was a single process, and no preset, when that was
+    /// looked at in this wake.
+    was_plain: Option<bool>,
     /// What is said, while somebody who asked for something is to hear it.
     overheard: Option<Vec<String>>,
 }
@@ -170,6 +173,7 @@ impl Supervisor {
             window: process::window_size(),
             look_after: LOOK_FIRST,
             actions: Vec::new(),
+            was_plain: None,
             overheard: None,
             config,
         }
@@ -204,6 +208,7 @@ impl Supervisor {
             self.notify();
             let Woken { signals, is_asked } = self.wait();
             self.table = None;
+            self.was_plain = None;
             // What was executed before a signal came may have asked for it.
             self.look_at_execs();
             let mut child_ended = false;
