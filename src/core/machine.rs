@@ -438,14 +438,8 @@ impl Machine {
             }
             Event::StopRequested(_) | Event::Tick => {}
             Event::Interrupted => self.record_interrupt(now, actions),
-            Event::ReloadRequested => {
-                let told = self.services.ids().filter(|id| self.may_be_told(*id));
-                actions.extend(told.map(|id| Action::Do(Order::Reload(id))));
-            }
-            Event::ReopenRequested => {
-                let told = self.services.ids().filter(|id| self.may_be_told(*id));
-                actions.extend(told.map(|id| Action::Do(Order::Reopen(id))));
-            }
+            Event::ReloadRequested => self.tell(self.services.ids(), Order::Reload, actions),
+            Event::ReopenRequested => self.tell(self.services.ids(), Order::Reopen, actions),
             Event::Commanded(id, command) => self.record_command(id, command, actions),
             Event::Signalled(signal) => {
                 // Also while it stops: a second signal may have its meaning.
@@ -572,18 +566,26 @@ impl Machine {
 
     /// Reload and reopen are for those that are ready and have not been asked to
     /// stop: a reload would start new workers.
-    fn may_be_told(&self, id: ServiceId) -> bool {
-        let service = self.services.get(id);
-        service.is_some_and(|service| {
-            self.takes_signals(id, service) && service.stage != Stage::Draining
-        })
+    fn tell(
+        &self,
+        ids: impl IntoIterator<Item = ServiceId>,
+        order: fn(ServiceId) -> Order,
+        actions: &mut Vec<Action>,
+    ) {
+        for id in ids {
+            let is_told = self.services.get(id).is_some_and(|service| {
+                self.takes_signals(id, service) && service.stage != Stage::Draining
+            });
+            if is_told {
+                actions.push(order(id).into());
+            }
+        }
     }
 
     fn record_command(&mut self, id: ServiceId, command: Command, actions: &mut Vec<Action>) {
         match command {
-            Command::Reload if self.may_be_told(id) => actions.push(Order::Reload(id).into()),
-            Command::Reopen if self.may_be_told(id) => actions.push(Order::Reopen(id).into()),
-            Command::Reload | Command::Reopen => {}
+            Command::Reload => self.tell([id], Order::Reload, actions),
+            Command::Reopen => self.tell([id], Order::Reopen, actions),
             // All are to go.
             _ if self.stop.is_some() => {}
             Command::Start => self.want_up(id),

@@ -685,7 +685,7 @@ impl Supervisor {
                 self.mains.get(id).and_then(|main| main.ids.pid) == Some(member.process.pid);
             match preset.handed_on(signal, is_only && is_main) {
                 // A haproxy without a master can't reload.
-                Ok((signal, _)) if !may_catch(&member.process, signal) => {
+                Ok((signal, _)) if !member.process.handling(signal).may_be_caught() => {
                     say(format!("gets no {signal}, which it has no handler for"));
                 }
                 Ok((signal, remark)) => {
@@ -719,7 +719,7 @@ impl Supervisor {
     fn main_catches(&self, id: ServiceId, signal: Signal) -> bool {
         let pid = self.mains.get(id).and_then(|main| main.ids.pid);
         let handling = pid.map(|pid| proc::handling(pid, signal));
-        matches!(handling, Some(Handling::Caught | Handling::Unknown))
+        handling.is_some_and(Handling::may_be_caught)
     }
 
     pub(super) fn signal_main(&self, id: ServiceId, signal: Signal) {
@@ -868,11 +868,6 @@ fn what_failed(service: &ServiceConfig, step: Step) -> String {
         }
         _ => format!("{} can't be executed", service.program.display()),
     }
-}
-
-fn may_catch(process: &Process, signal: Signal) -> bool {
-    let handling = process.handling(signal);
-    matches!(handling, Handling::Caught | Handling::Unknown)
 }
 
 fn is_script(file: &Path) -> bool {

@@ -334,7 +334,7 @@ fn recognise(processes: &[Process], sorted: usize) -> Vec<Option<&'static Preset
         .map(|process| {
             let catches = |preset: &&Preset| {
                 let handling = process.handling(preset.stop);
-                matches!(handling, Handling::Caught | Handling::Unknown)
+                handling.may_be_caught()
             };
             let Some(preset) = Preset::by_comm(&process.comm) else {
                 let may_bear_title = process.catches(Signal::QUIT);

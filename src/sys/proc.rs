@@ -190,6 +190,13 @@ pub enum Handling {
     Unknown,
 }
 
+impl Handling {
+    /// Whether it has a handler, or that can't be seen.
+    pub fn may_be_caught(self) -> bool {
+        matches!(self, Self::Caught | Self::Unknown)
+    }
+}
+
 /// What a process does with a signal now: `proc_pid_status(5)`. gVisor doesn't
 /// tell.
 pub fn handling(pid: Pid, signal: Signal) -> Handling {
